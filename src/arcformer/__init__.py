@@ -1,0 +1,1 @@
+"""Transformers for dark matter morphology with strong gravitational lensing."""
