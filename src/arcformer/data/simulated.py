@@ -1,0 +1,69 @@
+"""Batches straight from the simulator: training needs no disk."""
+
+from __future__ import annotations
+
+import torch
+
+from arcformer.batch import LensBatch
+from arcformer.errors import InputError
+from arcformer.sim.presets import PRESETS, Preset
+from arcformer.sim.render import simulate
+
+__all__ = ["SimulatedBatches"]
+
+
+class SimulatedBatches:
+    """A ``BatchSource`` that simulates batch k of a preset when it is asked for it.
+
+    Args:
+        preset: a preset or the name of one.
+        batch_size: images per batch, the classes balanced within each.
+        seed: with ``split`` and k it decides every number drawn.
+        split: a name; different names under one seed are independent sets.
+        pixels: side of the central part to render, None for the whole image.
+        count: how many images there are; None for no end. The last batch holds what remains.
+        device: where images and noise are made.
+        truth: whether batches hold the noise and the noise-free image.
+    """
+
+    def __init__(
+        self,
+        preset: Preset | str,
+        *,
+        batch_size: int,
+        seed: int,
+        split: str,
+        pixels: int | None = None,
+        count: int | None = None,
+        device: torch.device | str = "cpu",
+        truth: bool = False,
+    ):
+        for name, value in (("batch_size", batch_size), ("count", count)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}: expected a whole number of at least 1")
+        self.preset = PRESETS.get(preset) if isinstance(preset, str) else preset
+        self.batch_size, self.seed, self.split = batch_size, seed, split
+        self.pixels, self.count, self.device, self.truth = pixels, count, device, truth
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.preset.classes
+
+    @property
+    def batches(self) -> int | None:
+        return None if self.count is None else -(-self.count // self.batch_size)
+
+    def batch(self, k: int) -> LensBatch:
+        size = self.batch_size
+        if self.count is not None:
+            k %= -(-self.count // size)
+            size = min(size, self.count - k * size)
+        return simulate(
+            self.preset,
+            size,
+            seed=self.seed,
+            names=(self.split, k),
+            pixels=self.pixels,
+            device=self.device,
+            truth=self.truth,
+        )
