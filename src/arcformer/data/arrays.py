@@ -1,0 +1,66 @@
+"""An image in a .npy file, in any of the forms in which DeepLense data were published.
+
+One reader for all classes: the file alone decides how it is read, its folder never.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from arcformer.batch import LensBatch
+from arcformer.data.image import BadFile, image_batch
+from arcformer.data.npy import read_npy
+
+__all__ = ["AXION_MASS", "read_array"]
+
+AXION_MASS = "log10_axion_mass_eV"
+HEAVIEST_AXION = 1e-3  # eV; a larger number is a mass of something else
+
+
+def read_array(path: str | Path, *, pixel_scale: float | None = None, mass: str = AXION_MASS) -> LensBatch:
+    """The image in a .npy file: H x W, C x H x W or H x W x C numbers, or an object array ``[image, mass]``.
+
+    Every image has the target ``mass``, NaN where the file holds none, so that files of all classes make one batch.
+
+    Args:
+        path: the file.
+        pixel_scale: arcsec; a .npy file never says.
+        mass: name of the target that stands second in ``[image, mass]``. Of a name that begins with ``log10_`` the
+            logarithm is taken. The default is DeepLense's axion mass, 10^U(-24, -22) eV; for other data, as
+            ``lens_data``'s halo masses, give a name.
+
+    Raises:
+        BadFile: as ``read_npy`` and ``image_batch`` say; or the mass cannot be what its name says.
+    """
+    path = Path(path)
+    array, value = read_npy(path), math.nan
+    if array.dtype == object:
+        array, value = _image_and_mass(path, array)
+    if not math.isnan(value):
+        value = _target(path, mass, value)
+    return image_batch(path, array, pixel_scale=pixel_scale, targets={mass: value})
+
+
+def _image_and_mass(path: Path, array: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """The two parts of ``[image, mass]``; an image alone may be wrapped as well."""
+    parts = array.ravel().tolist() if array.ndim <= 1 else []
+    if not 1 <= len(parts) <= 2 or not hasattr(parts[0], "dtype"):
+        raise BadFile(f"{path}: an object array of shape {array.shape}; expected [image] or [image, mass]")
+    try:
+        return parts[0], float(parts[1]) if len(parts) == 2 else math.nan
+    except (TypeError, ValueError):
+        raise BadFile(f"{path}: the second part of its object array is no number but {type(parts[1])}") from None
+
+
+def _target(path: Path, name: str, value: float) -> float:
+    if name == AXION_MASS and not 0 < value < HEAVIEST_AXION:
+        raise BadFile(f"{path}: {value:g} is no axion mass in eV; name what it is with mass=..., as 'halo_mass'")
+    if not name.startswith("log10_"):
+        return value
+    if value <= 0:
+        raise BadFile(f"{path}: {name} of {value:g} does not exist")
+    return math.log10(value)

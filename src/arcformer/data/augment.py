@@ -1,0 +1,82 @@
+"""Augmentation by the symmetries of the square, the only changes of an image that leave its physics alone.
+
+Zoom and crop change the apparent Einstein radius, interpolation the noise: neither is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from arcformer.batch import LensBatch
+from arcformer.errors import InputError
+
+__all__ = ["Symmetries", "dihedral"]
+
+Symmetries = Literal["none", "half-turn", "dihedral"]
+
+INVARIANT_EXTRAS = ("flux_zero", "flux_unit")
+SPIN_1 = ("x", "y")
+SPIN_2 = ("e1", "e2", "gamma1", "gamma2", "phi", "angle")
+
+
+def dihedral(batch: LensBatch, generator: torch.Generator, symmetries: Symmetries = "dihedral") -> LensBatch:
+    """The batch with every image turned or mirrored by an element of the group, drawn for it alone.
+
+    ``images``, ``high_res``, ``noise_std``, ``mask``, ``psf`` and ``extras["clean"]`` turn together. Other extras than
+    the flux scale describe the sky as it lay before, and are left out.
+
+    Targets that turn with the image are refused, as nothing here turns them: those whose name ends in ``x``, ``y``,
+    ``e1``, ``e2``, ``gamma1``, ``gamma2``, ``phi`` or ``angle``; under ``half-turn`` only ``x`` and ``y``, as an
+    ellipticity is the same after half a turn.
+
+    Args:
+        batch: square images, unless ``symmetries`` is ``none`` or ``half-turn``.
+        generator: the batch's own stream, on the CPU.
+        symmetries: ``dihedral``, the 8 of the square; ``half-turn``, nothing or 180 degrees, under which a lens with a
+            fixed macromodel and without odd multipoles stays itself; ``none``.
+
+    Raises:
+        InputError: images that are not square, or targets that turn with the image.
+    """
+    if symmetries == "none":
+        return batch
+    _refuse_turning_targets(batch, symmetries)
+    count = len(batch)
+    if symmetries == "half-turn":
+        up = left = torch.randint(2, (count,), generator=generator).bool()
+        swap = torch.zeros(count, dtype=torch.bool)
+    else:
+        if batch.images.shape[-1] != batch.images.shape[-2]:
+            height, width = batch.images.shape[-2:]
+            raise InputError(f"images of {height} x {width} pixels: only squares have the symmetries 'dihedral'")
+        swap, up, left = torch.randint(2, (3, count), generator=generator).bool()
+
+    def turned(planes: Tensor | None) -> Tensor | None:
+        if planes is None:
+            return None
+        planes = _where(swap, planes, lambda p: p.mT) if bool(swap.any()) else planes
+        planes = _where(up, planes, lambda p: p.flip(-2))
+        return _where(left, planes, lambda p: p.flip(-1))
+
+    kept = {name: batch.extras[name] for name in INVARIANT_EXTRAS if name in batch.extras}
+    clean = {"clean": turned(batch.extras["clean"])} if "clean" in batch.extras else {}
+    names = ("images", "high_res", "noise_std", "mask", "psf")
+    return replace(batch, **{name: turned(getattr(batch, name)) for name in names}, extras=kept | clean)
+
+
+def _where(chosen: Tensor, planes: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """``function`` of the chosen images, the others as they are."""
+    chosen = chosen.to(planes.device).view(-1, *[1] * (planes.ndim - 1))
+    return torch.where(chosen, function(planes), planes)
+
+
+def _refuse_turning_targets(batch: LensBatch, symmetries: Symmetries) -> None:
+    turning = SPIN_1 if symmetries == "half-turn" else SPIN_1 + SPIN_2
+    for name in batch.target_names:
+        if name.rpartition("_")[2] in turning:
+            raise InputError(f"target {name!r} turns with the image; train on it with augmentation 'none'")

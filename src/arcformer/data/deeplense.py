@@ -1,0 +1,158 @@
+"""DeepLense data as they were published: which files of a folder belong to which class, unmodified.
+
+Classes are sub-folders, under their own names or an alias of the preset, at the top or below ``train``, ``val`` and
+``test``. The order of the classes is the caller's, that of the files is sorted; the file system decides nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from arcformer.batch import LensBatch
+from arcformer.data.files import images_below, read_image
+from arcformer.errors import InputError, near
+
+__all__ = ["Catalogue", "Pairs", "read_pair", "scan", "scan_pairs"]
+
+PARTS = ("train", "val", "valid", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The images of a folder, before any is read.
+
+    Attributes:
+        root: the folder.
+        paths: its images, sorted.
+        labels: for each of them the index of its class; empty where there are no classes.
+        classes: names of the classes, in the caller's order.
+        junk: how many files were passed over: hidden ones, ``__MACOSX``, other formats.
+        bad: a line for each file that was left out because it cannot be used.
+    """
+
+    root: Path
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+    junk: int = 0
+    bad: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files relative to the root, with forward slashes on every system: what splits are made of."""
+        return tuple(path.relative_to(self.root).as_posix() for path in self.paths)
+
+    def select(self, rows: Sequence[int]) -> Catalogue:
+        """The catalogue of the images at ``rows``, in that order."""
+        labels = tuple(self.labels[i] for i in rows) if self.labels else ()
+        return replace(self, paths=tuple(self.paths[i] for i in rows), labels=labels)
+
+
+def scan(root: str | Path, classes: Sequence[str] = (), aliases: Mapping[str, str] | None = None) -> Catalogue:
+    """The images below ``root`` and their classes, by the names of their folders.
+
+    Args:
+        root: the folder that holds the class folders, or ``train`` and the like with the class folders in them.
+        classes: names of the classes; their order is that of the labels. Without any, all images below ``root`` are
+            taken, without labels.
+        aliases: other names of class folders, as ``{"sphere": "cdm"}``. Upper and lower case are the same.
+
+    Raises:
+        InputError: no such folder; a folder with images that is no class; images beside class folders; no image at all.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder")
+    paths, junk = images_below(root)
+    if not paths:
+        raise InputError(f"{root} holds no image; {junk} files in it are hidden or in no known format")
+    labels = _labels(root, paths, classes, aliases or {}) if classes else ()
+    return Catalogue(root, tuple(paths), labels, tuple(classes), junk)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images at low and high resolution, joined by the number in their names.
+
+    Attributes:
+        root: the folder with the sub-folders ``LR`` and ``HR``.
+        low, high: files of the same length, in the order of their numbers.
+        unpaired: files whose number the other folder lacks.
+        junk: how many files were passed over.
+    """
+
+    root: Path
+    low: tuple[Path, ...]
+    high: tuple[Path, ...]
+    unpaired: tuple[Path, ...]
+    junk: int
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+
+def scan_pairs(root: str | Path) -> Pairs:
+    """The pairs in ``root/LR`` and ``root/HR``, as ``LR/LR_7.npy`` and ``HR/HR_7.npy``, or ``sampleN.npy`` in both.
+
+    Raises:
+        InputError: a folder is missing, a file has no number or a number two files, or nothing pairs.
+    """
+    root = Path(root)
+    (low, low_junk), (high, high_junk) = _numbered(root / "LR"), _numbered(root / "HR")
+    both = sorted(low.keys() & high.keys())
+    if not both:
+        raise InputError(f"{root}: no number of a file in LR is that of a file in HR")
+    alone = [(low | high)[number] for number in sorted(low.keys() ^ high.keys())]
+    return Pairs(root, tuple(low[n] for n in both), tuple(high[n] for n in both), tuple(alone), low_junk + high_junk)
+
+
+def read_pair(low: Path, high: Path, *, pixel_scale: float | None = None) -> LensBatch:
+    """A pair as a batch of one: ``images`` from ``low``, of ``pixel_scale``, and ``high_res``.
+
+    Raises:
+        InputError: the sides of the two are not in a whole ratio. And what ``read_image`` raises.
+    """
+    batch, fine = read_image(low, pixel_scale=pixel_scale), read_image(high).images
+    (height, width), (fine_height, fine_width) = batch.images.shape[-2:], fine.shape[-2:]
+    if fine_height % height or fine_height * width != fine_width * height or fine.shape[1] != batch.images.shape[1]:
+        shapes = f"{tuple(fine.shape[1:])} and {tuple(batch.images.shape[1:])}"
+        raise InputError(f"{high} is not a whole multiple of {low} in size: they are {shapes}")
+    return replace(batch, high_res=fine)
+
+
+def _labels(root: Path, paths: Sequence[Path], classes: Sequence[str], aliases: Mapping[str, str]) -> tuple[int, ...]:
+    """The class of each image, by the first folder on the way to it that is not ``train`` or the like."""
+    known = {name.lower(): i for i, name in enumerate(classes)}
+    known |= {alias.lower(): classes.index(name) for alias, name in aliases.items() if name in classes}
+    labels = []
+    for path in paths:
+        folders = list(path.relative_to(root).parts[:-1])
+        while folders and folders[0].lower() in PARTS:
+            del folders[0]
+        if not folders:
+            raise InputError(f"{path} lies in no class folder; expected one of {', '.join(classes)}")
+        if folders[0].lower() not in known:
+            raise InputError(f"{folders[0]!r}, the folder of {path}, is not a class; {near(folders[0].lower(), known)}")
+        labels.append(known[folders[0].lower()])
+    return tuple(labels)
+
+
+def _numbered(folder: Path) -> tuple[dict[int, Path], int]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; pairs lie in sub-folders LR and HR")
+    images, junk = images_below(folder)
+    numbered: dict[int, Path] = {}
+    for path in images:
+        digits = re.findall(r"\d+", path.name)
+        if not digits:
+            raise InputError(f"{path}: no number in its name to join it by")
+        if int(digits[-1]) in numbered:
+            raise InputError(f"{path} and {numbered[int(digits[-1])]} have the same number")
+        numbered[int(digits[-1])] = path
+    return numbered, junk
