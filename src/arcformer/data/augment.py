@@ -59,7 +59,7 @@ def dihedral(batch: LensBatch, generator: torch.Generator, symmetries: Symmetrie
     def turned(planes: Tensor | None) -> Tensor | None:
         if planes is None:
             return None
-        planes = _where(swap, planes, lambda p: p.mT) if bool(swap.any()) else planes
+        planes = _where(swap, planes, lambda p: p.mT) if swap.any() else planes  # what is not square has no swap
         planes = _where(up, planes, lambda p: p.flip(-2))
         return _where(left, planes, lambda p: p.flip(-1))
 

@@ -75,7 +75,7 @@ def read_fits(
 
     Extensions that are not given are found by their names (``SCI``, ``VIS_BGSUB``, ``VIS_RMS``, ``PSF``, ...), and in
     a file without names by place and look: the first image is the science image; of the others a PSF is concentrated
-    and free of noise, and a noise map is of the same shape, a standard deviation, variance or inverse variance, whichever
+    and free of noise, and a noise map is of the same shape, a standard deviation, variance or inverse variance as
     agrees with the sky's own scatter. A weight map that agrees with it in no such way, as an exposure map, is left out.
     The PSF is cropped and normalised. A pixel without usable noise is bad.
 
@@ -114,14 +114,18 @@ def read_fits(
 def _planes(path: Path) -> tuple[fits.Header, list[Plane]]:
     """The primary header and every extension that is an image."""
     try:
-        with warnings.catch_warnings(action="ignore"), cast(Any, fits.open(path, memmap=False)) as hdus:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            path.open("rb") as file,
+            cast(Any, fits.open(file, memmap=False)) as hdus,
+        ):
             planes = [
                 Plane(number, "" if hdu.name == "PRIMARY" else hdu.name, np.asarray(hdu.data), hdu.header)
                 for number, hdu in enumerate(hdus)
                 if hdu.is_image and hdu.data is not None and hdu.data.ndim >= 2
             ]
             primary = hdus[0].header
-    except (OSError, ValueError, TypeError, IndexError, KeyError, fits.VerifyError) as error:
+    except Exception as error:  # whatever reading a damaged file brings up, the file is what is wrong
         raise BadFile(f"{path}: cannot be read as FITS ({error})") from None
     if not planes:
         raise BadFile(f"{path}: holds no image")
@@ -129,7 +133,8 @@ def _planes(path: Path) -> tuple[fits.Header, list[Plane]]:
 
 
 def _plane(path: Path, planes: Sequence[Plane], key: int | str) -> Plane:
-    """The extension of that number or name."""
+    """The extension of that number or name; a number may come as text, from a command line."""
+    key = int(key) if isinstance(key, str) and key.isdigit() else key
     found = [p for p in planes if (p.number == key if isinstance(key, int) else p.name == key.upper())]
     if len(found) == 1:
         return found[0]
@@ -180,7 +185,7 @@ def _find_psf(others: Sequence[Plane], image: Plane) -> Plane | None:
 
 
 def _looks_like_psf(plane: Plane) -> bool:
-    """Free of noise, so hardly negative anywhere, with half of its flux in a central square of a quarter of its side."""
+    """Free of noise, so hardly negative anywhere, and half of its flux in a central square of a quarter of its side."""
     if plane.pixels.ndim != 2:
         return False
     pixels, (height, width) = plane.pixels, plane.pixels.shape

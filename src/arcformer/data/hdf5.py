@@ -62,7 +62,7 @@ def _datasets(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     try:
         with h5py.File(path, "r") as file:
             return {name: np.asarray(file[name]) for name in names if isinstance(file.get(name), h5py.Dataset)}
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever reading a damaged file brings up, the file is what is wrong
         raise BadFile(f"{path}: cannot be read as HDF5 ({error})") from None
 
 
@@ -78,7 +78,7 @@ def _noise(found: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
         return None
     image, variance = found["image_data"], np.square(found["background_rms"])
     if "exposure_time" in found:
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             exposure = found["exposure_time"]
             variance = variance + np.where(exposure > 0, image.clip(min=0) / exposure, np.inf)
     return np.broadcast_to(np.sqrt(variance), image.shape)

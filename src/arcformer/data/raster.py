@@ -29,6 +29,6 @@ def read_raster(path: str | Path, *, pixel_scale: float | None = None) -> LensBa
             elif image.mode in ("1", "LA"):
                 image = image.convert("L")
             pixels = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # whatever reading a damaged file brings up, the file is what is wrong
         raise BadFile(f"{path}: cannot be read as an image ({error})") from None
     return image_batch(path, pixels, pixel_scale=pixel_scale, unit="grey levels")
