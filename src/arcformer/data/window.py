@@ -47,7 +47,8 @@ class Window:
 
         ``size`` None takes as many whole output pixels as the input has room for.
         """
-        ratio = float(round(ratio)) if abs(ratio - round(ratio)) < WHOLE else ratio
+        whole = max(round(ratio), 1)
+        ratio = float(whole) if abs(ratio - whole) < WHOLE else ratio
         size = size or (int(shape[0] / ratio + WHOLE), int(shape[1] / ratio + WHOLE))
         extent = torch.tensor(size, dtype=torch.float64) * ratio
         middle = torch.tensor([shape], dtype=torch.float64) / 2 if centre is None else centre.cpu().double() + 0.5
