@@ -1,0 +1,216 @@
+"""The vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929), the reference backbone.
+
+Plain and pre-norm, with the additions that have earned their keep since: a convolutional stem (Xiao et al. 2021,
+arXiv 2106.14881), registers (Darcet et al. 2023, arXiv 2309.16588), stochastic depth (Huang et al. 2016, arXiv
+1603.09382) and a choice of positions. There is no class token; a head pools the feature map.
+
+Shapes: B images, C channels, H x W pixels, a grid of h x w patches, N tokens of width D, K heads of width E.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from arcformer.errors import InputError
+from arcformer.models.backbone import BACKBONES, TokenBackbone, Tokens
+from arcformer.models.position import POSITIONS, rotate
+
+__all__ = ["SIZES", "VisionTransformer"]
+
+SIZES = {
+    "tiny": {"dim": 128, "depth": 4, "heads": 4},
+    "small": {"dim": 384, "depth": 12, "heads": 6},
+    "base": {"dim": 768, "depth": 12, "heads": 12},
+}
+"""Width, number of blocks and heads by name; ``small`` and ``base`` are ViT-S and ViT-B of the literature."""
+
+
+@BACKBONES.register("vit")
+class VisionTransformer(TokenBackbone):
+    """A vision transformer for images of any size.
+
+    Args:
+        image_size: side of most images, pixels. Learned positions are laid out for it and interpolated to others.
+        channels: number of channels of the images.
+        size: ``tiny`` (0.9 M parameters), ``small`` (22 M) or ``base`` (86 M); ``dim``, ``depth``, ``heads`` and
+            ``mlp``, the hidden width of the perceptrons (4 ``dim`` by default), each override it.
+        patch: side of a patch, pixels; with a convolutional stem, a power of two.
+        stem: ``patch`` (one linear map a patch) or ``conv`` (strided 3 x 3 convolutions, which learn faster).
+        position: ``sincos`` or ``learned`` (added to the tokens) or ``rotary`` (turns queries and keys).
+        registers: number of extra tokens that belong to no patch, seen by all and dropped at the end.
+        drop_path: probability with which the last block is skipped in training, per image; earlier ones in proportion.
+        uneven: what happens where the patch does not divide the image: ``pad`` with zeros on all sides, or ``crop`` to
+            the central part.
+
+    Raises:
+        InputError: for options that do not fit together.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        *,
+        size: Literal["tiny", "small", "base"] = "tiny",
+        dim: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        mlp: int | None = None,
+        patch: int = 8,
+        stem: Literal["patch", "conv"] = "conv",
+        position: Literal["sincos", "learned", "rotary"] = "sincos",
+        registers: int = 0,
+        drop_path: float = 0.0,
+        uneven: Literal["pad", "crop"] = "pad",
+    ):
+        super().__init__()
+        preset = SIZES[size]
+        dim = preset["dim"] if dim is None else dim
+        depth = preset["depth"] if depth is None else depth
+        heads = preset["heads"] if heads is None else heads
+        mlp = 4 * dim if mlp is None else mlp
+        counts = {
+            "dim": dim,
+            "depth": depth,
+            "heads": heads,
+            "mlp": mlp,
+            "patch": patch,
+            "registers + 1": registers + 1,
+        }
+        if small := [f"{name} = {value}" for name, value in counts.items() if value < 1]:
+            raise InputError(f"vit: sizes are positive numbers, got {', '.join(small)}")
+        if dim % (4 * heads):
+            raise InputError(f"vit: dim {dim} is not a multiple of 4 * heads = {4 * heads}; change one of them")
+        if not 0 <= drop_path < 1:
+            raise InputError(f"vit: drop_path is a probability in [0, 1), got {drop_path}")
+        self.dim, self.stride, self.channels, self.uneven = dim, patch, channels, uneven
+        self.stem = STEMS[stem](channels, dim, patch)
+        side = max(1, -(-image_size // patch) if uneven == "pad" else image_size // patch)
+        self.position = POSITIONS[position](dim, heads, (side, side))
+        self.registers = nn.Parameter(torch.empty(registers, dim)) if registers else None
+        rates = [drop_path * (i + 1) / depth for i in range(depth)]
+        self.blocks = nn.ModuleList(Block(dim, heads, mlp, rate) for rate in rates)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.apply(_initialise)
+        if self.registers is not None:
+            nn.init.trunc_normal_(self.registers, std=0.02)
+
+    def tokenize(self, images: Tensor, context: Tensor | None = None) -> Tokens:
+        """Patches of ``images`` (B, C, H, W) as tokens; ``context`` is carried along and not looked at.
+
+        Raises:
+            InputError: for another number of channels, or an image smaller than a patch that is to be cropped.
+        """
+        if images.shape[1] != self.channels:
+            raise InputError(f"vit was built for {self.channels} channel(s), the images have {images.shape[1]}")
+        x = self.stem(self._fit(images))
+        grid = (x.shape[2], x.shape[3])
+        ids = torch.arange(grid[0] * grid[1], device=x.device).expand(x.shape[0], -1)
+        return Tokens(x.flatten(2).transpose(1, 2), grid, ids, context)
+
+    def encode(self, tokens: Tokens) -> Tokens:
+        """Tokens that have attended to each other; positions follow their ids, so any subset will do."""
+        x, turn = self.position(tokens)
+        if self.registers is not None:
+            x = torch.cat([self.registers.expand(x.shape[0], -1, -1).to(x.dtype), x], 1)
+        for block in self.blocks:
+            x = block(x, turn)
+        return Tokens(self.norm(x[:, x.shape[1] - tokens.x.shape[1] :]), tokens.grid, tokens.ids, tokens.context)
+
+    def _fit(self, images: Tensor) -> Tensor:
+        """Images whose sides are multiples of the patch. Both ways keep the centre, where the lens is."""
+        height, width = images.shape[-2:]
+        if self.uneven == "crop":
+            over = (height % self.stride, width % self.stride)
+            if min(height, width) < self.stride:
+                raise InputError(f"vit: an image of {height} x {width} pixels holds no patch of {self.stride}; pad it")
+            return images[..., over[0] // 2 : height - (over[0] + 1) // 2, over[1] // 2 : width - (over[1] + 1) // 2]
+        lack = (-height % self.stride, -width % self.stride)
+        if lack == (0, 0):
+            return images
+        return F.pad(images, (lack[1] // 2, (lack[1] + 1) // 2, lack[0] // 2, (lack[0] + 1) // 2))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + perceptron(norm(x)); each branch skipped for an image with ``drop_path``."""
+
+    def __init__(self, dim: int, heads: int, mlp: int, drop_path: float):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attention = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(dim, mlp), nn.GELU(), nn.Linear(mlp, dim))
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """(B, N, D) to (B, N, D); ``turn`` as in ``Attention``."""
+        x = x + self._skip(self.attention(self.norm1(x), turn))
+        return x + self._skip(self.mlp(self.norm2(x)))
+
+    def _skip(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        keep = 1 - self.drop_path
+        return branch * branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep).div_(keep)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one matrix for queries, keys and values."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """(B, N, D) to (B, N, D); ``turn``, cosines and sines (B, M, E / 2), rotates the last M queries and keys."""
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, K, N, E)
+        if turn is not None:
+            q, k = rotate(q, *turn), rotate(k, *turn)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class PatchStem(nn.Conv2d):
+    """One linear map of each patch."""
+
+    def __init__(self, channels: int, dim: int, patch: int):
+        super().__init__(channels, dim, patch, stride=patch)
+
+
+class ConvStem(nn.Sequential):
+    """3 x 3 convolutions of stride 2 whose width doubles up to ``dim``, then a 1 x 1 convolution.
+
+    The normalisation is over each image alone, so that batches of one work and images do not see each other. The
+    convolutions keep their biases, without which it would throw the flux of the image away.
+    """
+
+    def __init__(self, channels: int, dim: int, patch: int):
+        steps = patch.bit_length() - 1
+        if patch < 2 or patch != 2**steps:
+            raise InputError(f"vit: a convolutional stem needs a patch that is a power of two, got {patch}")
+        if dim % 2 ** (steps - 1):
+            raise InputError(f"vit: a convolutional stem of patch {patch} needs a dim divisible by {2 ** (steps - 1)}")
+        widths = [channels, *(dim // 2 ** (steps - 1 - i) for i in range(steps))]
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(1, after), nn.GELU()]
+        super().__init__(*layers, nn.Conv2d(dim, dim, 1))
+
+
+STEMS = {"patch": PatchStem, "conv": ConvStem}
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):  # by fan-in: convolutions see few inputs, for which 0.02 would be too small
+        nn.init.trunc_normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
