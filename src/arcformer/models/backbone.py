@@ -55,7 +55,7 @@ class Backbone(nn.Module, ABC):
 
     A subclass is constructed as ``cls(image_size, channels, *, options...)``. ``image_size`` is the side in pixels that
     most images will have, not a limit: every size that holds at least one cell of the coarsest grid must work when
-    called. Images with another number of channels raise ``InputError``.
+    called. Images with another number of channels are refused.
 
     Attributes:
         dim: channels of the last feature map.

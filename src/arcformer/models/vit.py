@@ -74,16 +74,9 @@ class VisionTransformer(TokenBackbone):
         depth = preset["depth"] if depth is None else depth
         heads = preset["heads"] if heads is None else heads
         mlp = 4 * dim if mlp is None else mlp
-        counts = {
-            "dim": dim,
-            "depth": depth,
-            "heads": heads,
-            "mlp": mlp,
-            "patch": patch,
-            "registers + 1": registers + 1,
-        }
-        if small := [f"{name} = {value}" for name, value in counts.items() if value < 1]:
-            raise InputError(f"vit: sizes are positive numbers, got {', '.join(small)}")
+        if min(dim, depth, heads, mlp, patch) < 1 or registers < 0:
+            given = f"{dim=}, {depth=}, {heads=}, {mlp=}, {patch=}, {registers=}"
+            raise InputError(f"vit: sizes must be positive (registers may be 0), got {given}")
         if dim % (4 * heads):
             raise InputError(f"vit: dim {dim} is not a multiple of 4 * heads = {4 * heads}; change one of them")
         if not 0 <= drop_path < 1:
