@@ -77,7 +77,8 @@ class LensBatch:
             rows = slice(rows, rows + 1 or None)
         index = torch.arange(len(self))[rows]
         kept = tuple(self.ids[i] for i in index.tolist()) if self.ids else ()
-        return replace(self.map(lambda tensor: tensor[index.to(tensor.device)]), ids=kept)
+        unnamed = replace(self, ids=())  # as many ids as images, at every moment
+        return replace(unnamed.map(lambda tensor: tensor[index.to(tensor.device)]), ids=kept)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> LensBatch:
         """A new batch with ``function`` applied to every tensor; names and ids are kept."""
