@@ -1,0 +1,200 @@
+"""The report of a run: one HTML file that needs nothing else, and its numbers as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from arcformer.errors import InputError
+from arcformer.sim.presets import PRESETS
+from arcformer.studies import figures, sentences
+from arcformer.studies.evaluate import Evaluation, as_json
+from arcformer.studies.leaks import FEATURES
+from arcformer.studies.pictures import image_grid
+from arcformer.studies.style import colours, data_uri, png_uri, svg_uri
+from arcformer.training.folder import whole
+
+if TYPE_CHECKING:
+    from arcformer.training import Run
+
+__all__ = ["PredictedImage", "write_report"]
+
+HEADLINES = {
+    "auroc": "AUC, macro one-vs-rest",
+    "leak_auroc": "AUC of trivial features, logistic regression",
+    "leak_auroc_boosted": "AUC of trivial features, boosted trees",
+    "auroc_above_leak": "AUC above logistic regression, same images",
+    "accuracy": "accuracy",
+    "ece": "expected calibration error",
+    "nll": "negative log likelihood, nats",
+}
+
+
+@dataclass(frozen=True)
+class PredictedImage:
+    """A telescope image in the report.
+
+    Attributes:
+        name: the file, or what else it is called.
+        probabilities: of each class.
+        notes: lines on what is unusual about it, as that it lies outside what the network has seen.
+        picture: a PNG, its bytes or where it lies.
+    """
+
+    name: str
+    probabilities: Mapping[str, float]
+    notes: Sequence[str] = ()
+    picture: bytes | Path | None = None
+
+    @property
+    def picture_uri(self) -> str | None:
+        content = self.picture.read_bytes() if isinstance(self.picture, Path) else self.picture
+        return None if content is None else data_uri(content, "image/png")
+
+
+def write_report(
+    folder: str | Path,
+    run: Run,
+    evaluations: Sequence[Evaluation],
+    predictions: Sequence[PredictedImage] = (),
+    *,
+    command: str = "",
+) -> tuple[Path, Path]:
+    """Write ``report.html`` and ``metrics.json`` to ``folder``, which is made if need be.
+
+    Args:
+        run: as ``arcformer.load`` gives it.
+        evaluations: the first is the result; of the others the report says whether they agree with it, and their
+            numbers in ``metrics.json`` begin with their name, as ``reference_accuracy``.
+        predictions: telescope images to show.
+        command: that makes this report, for the reader who wants to.
+
+    Returns:
+        The paths of the two files.
+
+    Raises:
+        InputError: no evaluation, two of one name, or a folder with the report of another run.
+    """
+    names = [evaluation.name for evaluation in evaluations]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"a report needs evaluations, each with a name of its own; there are {names or 'none'}")
+    folder, identity = Path(folder), _identity(run)
+    _check_folder(folder, identity)
+    numbers = metrics_json(run, evaluations) | {"run": identity}
+    page = _page(run, evaluations, predictions, command)
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole(folder / "report.html") as path:
+        path.write_text(page, encoding="utf-8")
+    with whole(folder / "metrics.json") as path:
+        path.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
+    return folder / "report.html", folder / "metrics.json"
+
+
+def metrics_json(run: Run, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Every estimate as ``{"value", "low", "high"}`` under a flat name, and under ``facts`` what has no uncertainty."""
+    numbers: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    for place, evaluation in enumerate(evaluations):
+        prefix = f"{evaluation.name}_" if place else ""
+        numbers |= {f"{prefix}{name}": as_json(estimate) for name, estimate in evaluation.estimates.items()}
+        facts |= {
+            f"{prefix}images": len(evaluation),
+            f"{prefix}about": evaluation.about,
+            f"{prefix}seed": evaluation.seed,
+            f"{prefix}images_per_second": round(evaluation.images_per_second, 1),
+        }
+    return numbers | {"facts": facts | {"preset": run.config.data.preset, "training": run.metrics}}
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """An evaluation with all that the page shows of it."""
+
+    evaluation: Evaluation
+    grid: str
+    roc: str
+    confusion: str
+    reliability: str
+    counts: dict[str, int]
+    leaks: str
+    calibration: str
+    agreement: str | None
+
+
+def _shown(evaluation: Evaluation, first: Evaluation) -> _Shown:
+    counts = np.bincount(evaluation.labels, minlength=len(evaluation.classes)).tolist()
+    return _Shown(
+        evaluation=evaluation,
+        grid=png_uri(image_grid(evaluation.pictured)),
+        roc=svg_uri(figures.roc(evaluation)),
+        confusion=svg_uri(figures.confusion(evaluation)),
+        reliability=svg_uri(figures.reliability(evaluation)),
+        counts=dict(zip(evaluation.classes, counts, strict=True)),
+        leaks=sentences.leaks(evaluation),
+        calibration=sentences.calibration(evaluation),
+        agreement=None if evaluation is first else sentences.agreement(first, evaluation),
+    )
+
+
+def _page(run: Run, evaluations: Sequence[Evaluation], predictions: Sequence[PredictedImage], command: str) -> str:
+    first = evaluations[0]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["estimate"] = sentences.with_interval
+    template = environment.from_string(
+        files("arcformer.studies").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    )
+    return template.render(
+        run=run,
+        config=(run.folder / "config.toml").read_text(encoding="utf-8"),
+        preset=PRESETS.get(run.config.data.preset),
+        summary=sentences.summary(first),
+        headlines=HEADLINES,
+        features=FEATURES,
+        results=[_shown(evaluation, first) for evaluation in evaluations],
+        colours=colours(first.classes),
+        learning_curve=_learning_curve(run),
+        predictions=predictions,
+        command=command,
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _learning_curve(run: Run) -> str | None:
+    """The curve of a run that has kept its log."""
+    log = run.folder / "log.jsonl"
+    if not log.exists():
+        return None
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    images_per_step = run.config.training.batch_size * run.metrics.get("processes", 1)
+    drawn = figures.learning_curve(lines, run.task.monitor[0], images_per_step, run.metrics.get("best_step"))
+    return svg_uri(drawn)
+
+
+def _identity(run: Run) -> str:
+    """What tells a run from all others: a digest of its configuration and weights."""
+    digest = hashlib.sha256()
+    for name in ("config.toml", "model.safetensors"):
+        digest.update((run.folder / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_folder(folder: Path, identity: str) -> None:
+    """See that nothing but this run's own report would be overwritten."""
+    there = [folder / name for name in ("report.html", "metrics.json") if (folder / name).exists()]
+    if not there:
+        return
+    try:
+        owner = json.loads((folder / "metrics.json").read_text()).get("run")
+    except (OSError, ValueError, AttributeError):
+        owner = None
+    if owner != identity:
+        raise InputError(f"{there[0]} is not of this run, and nothing is overwritten: name another folder")
