@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from arcformer.batch import LensBatch
 from arcformer.data.source import BatchSource
@@ -119,7 +120,7 @@ def evaluate(
         assert batch.labels is not None
         start = time.perf_counter()
         seen = run.transform(batch.to(device))
-        probabilities.append(run.task.predict(seen).probabilities.double().cpu())
+        probabilities.append(_probabilities(run, seen).double().cpu())
         seconds += time.perf_counter() - start
         labels.append(batch.labels.cpu())
         features.append(trivial_features(run.transform.inverse(seen)).cpu())
@@ -170,6 +171,14 @@ def _check(batch: LensBatch, run: Run, name: str) -> None:
             f"evaluation {name!r}: the images are of classes {', '.join(batch.classes)}, in this order; "
             f"the run knows {', '.join(run.classes)}"
         )
+
+
+def _probabilities(run: Run, seen: LensBatch) -> Tensor:
+    prediction = run.task.predict(seen)
+    found = getattr(prediction, "probabilities", None)
+    if not isinstance(found, Tensor):
+        raise InputError(f"{type(run.task).__name__} predicts no probabilities of classes, which an evaluation needs")
+    return found
 
 
 def _first_of_each(batch: LensBatch, wanted: dict[int, int]) -> list[LensBatch]:

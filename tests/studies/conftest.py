@@ -1,0 +1,98 @@
+"""Rings whose class is known, and a run whose probabilities are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from arcformer.batch import LensBatch
+from arcformer.data.transforms import Transform, TransformSection
+from torch import Tensor, nn
+
+CLASSES = ("no_sub", "cdm", "axion")
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of real and reference-made sample data."""
+    folder = os.environ.get("ARCFORMER_SAMPLES")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("no sample data: ARCFORMER_SAMPLES is not set to a folder")
+    return Path(folder)
+
+
+def make_rings(count: int, *, seed: int = 0, leak: float = 0.0, side: int = 24) -> LensBatch:
+    """Noisy rings of three classes in turn; ``leak`` is by how much the flux grows from class to class."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % len(CLASSES)
+    at = torch.arange(side) - (side - 1) / 2
+    radius = torch.hypot(at[:, None], at[None, :])
+    ring = torch.exp(-0.5 * ((radius - side / 4) / 1.5) ** 2)
+    flux = 100 * (1 + leak * labels) * (1 + 0.05 * torch.randn(count, generator=generator))
+    noise = torch.randn(count, 1, side, side, generator=generator)
+    return LensBatch(
+        images=flux[:, None, None, None] * ring + noise,
+        labels=labels,
+        classes=CLASSES,
+        pixel_scale=torch.full((count,), 0.1),
+        ids=tuple(f"ring-{seed}-{i}" for i in range(count)),
+        unit="counts",
+    )
+
+
+class Oracle(nn.Module):
+    """Says what ``probabilities`` says for each image, whatever the network in it would."""
+
+    monitor = ("auroc", "max")
+
+    def __init__(self, probabilities: Callable[[LensBatch], Tensor]):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(()))
+        self.probabilities = probabilities
+
+    def predict(self, batch: LensBatch) -> Any:
+        return SimpleNamespace(probabilities=self.probabilities(batch))
+
+
+def guesses(batch: LensBatch, skill: float = 1.5) -> Tensor:
+    """Probabilities with some skill; each image's are its own, so that they do not depend on the batch."""
+    assert batch.labels is not None
+    seeds = [int(name.rpartition("-")[2]) for name in batch.ids]
+    noise = torch.stack([torch.randn(3, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return (skill * nn.functional.one_hot(batch.labels, 3) + noise).softmax(1)
+
+
+@pytest.fixture
+def rings() -> Callable[..., LensBatch]:
+    return make_rings
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> SimpleNamespace:
+    """A finished run as ``load`` gives it, as far as studies look at it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.toml").write_text('seed = 3\n\n[data]\npreset = "deeplense/model-1"\n')
+    (folder / "model.safetensors").write_bytes(b"weights")
+    lines = ['{"step": 10, "loss": 1.1}', '{"step": 20, "loss": 0.9}', '{"step": 20, "validation": {"auroc": 0.8}}']
+    (folder / "log.jsonl").write_text("\n".join(lines) + "\n")
+    config = SimpleNamespace(
+        seed=3,
+        data=SimpleNamespace(preset="deeplense/model-1", folder=None),
+        training=SimpleNamespace(batch_size=64),
+        backbone=SimpleNamespace(name="vit"),
+    )
+    metrics = {"device": "cpu", "seconds": 12.3, "images_seen": 1280, "best_step": 20, "versions": {"torch": "2"}}
+    return SimpleNamespace(
+        folder=folder,
+        config=config,
+        task=Oracle(guesses),
+        transform=Transform(TransformSection()).fit([make_rings(6)]),
+        classes=CLASSES,
+        metrics=metrics,
+    )
