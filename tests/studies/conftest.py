@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from arcformer.batch import LensBatch
 from arcformer.data.transforms import Transform, TransformSection
-from torch import Tensor, nn
 
 CLASSES = ("no_sub", "cdm", "axion")
 

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from arcformer.metrics import Estimate, wilson
-from arcformer.studies.comparison import auc_difference, difference
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
+
+from arcformer.metrics import Estimate, wilson
+from arcformer.studies.comparison import auc_difference, difference
 
 
 def scores(seed, skill, count=200):

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score, roc_auc_score
+
 from arcformer.batch import LensBatch
 from arcformer.data.source import BatchSource
 from arcformer.errors import InputError
 from arcformer.studies.evaluate import PICTURED, evaluate
-from sklearn.metrics import f1_score, roc_auc_score
 
 
 class Source:

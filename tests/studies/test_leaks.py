@@ -3,14 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from arcformer.batch import LensBatch
 from arcformer.data.deeplense import scan
 from arcformer.data.folders import FolderBatches
 from arcformer.errors import InputError
 from arcformer.sim.render import simulate
 from arcformer.studies.leaks import FEATURES, audit, trivial_features
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CLASSES = ("no_sub", "cdm", "axion")
 
