@@ -1,1 +1,6 @@
+"""What networks are trained for. Importing this package registers every task of the library."""
 
+from arcformer.tasks.base import TASKS, Prediction, Task, TaskMetrics
+from arcformer.tasks.classify import Classify, ClassPrediction
+
+__all__ = ["TASKS", "ClassPrediction", "Classify", "Prediction", "Task", "TaskMetrics"]

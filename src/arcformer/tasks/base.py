@@ -1,0 +1,109 @@
+"""What a network is trained for: a backbone, a head, a loss, a prediction and metrics. And the registry of tasks.
+
+A task sees batches and nothing else: it never opens a file and never names a dataset. Pretraining objectives are tasks
+too. ``check_task`` is the contract as a callable.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from arcformer.batch import LensBatch
+from arcformer.models import Backbone
+from arcformer.registry import Registry
+
+__all__ = ["TASKS", "Prediction", "Task", "TaskMetrics"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a task says about B images: the base of dataclasses whose fields are tensors that lead with B."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The prediction with ``function`` applied to every tensor."""
+        return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self)})
+
+    @classmethod
+    def collate(cls, predictions: Sequence[Self]) -> Self:
+        """Predictions one after another as one."""
+        return cls(**{f.name: torch.cat([getattr(p, f.name) for p in predictions]) for f in fields(cls)})
+
+
+class Task(nn.Module, ABC):
+    """A backbone and what is done with its features.
+
+    A subclass is constructed as ``cls(backbone, classes, *, options...)``. Its randomness is torch's, on the global
+    generator, which training seeds for every batch. State that is fitted, not trained, is held in buffers, so that it
+    is saved with the weights.
+
+    Attributes:
+        monitor: the metric that chooses the best weights in validation, and ``"max"`` or ``"min"``.
+        backbone: the backbone.
+        classes: names of the classes, in the order of their labels; empty where there are none.
+    """
+
+    monitor: ClassVar[tuple[str, str]]
+
+    def __init__(self, backbone: Backbone, classes: Sequence[str]):
+        super().__init__()
+        self.backbone = backbone
+        self.classes = tuple(classes)
+
+    @abstractmethod
+    def loss(self, batch: LensBatch) -> dict[str, Tensor]:
+        """``"loss"``, a scalar to descend, and whatever scalars are worth logging beside it."""
+
+    @abstractmethod
+    def predict(self, batch: LensBatch) -> Prediction:
+        """What the task says about the images. Truth in the batch is not looked at."""
+
+    @abstractmethod
+    def metrics(self) -> MetricCollection:
+        """Fresh metrics: ``update(prediction, batch)`` for each batch, then ``compute()`` over all, of all processes.
+
+        Every value is a scalar. What is kept from batch to batch must be small: numbers per image, never images.
+        """
+
+    def calibrate(self, predictions: Sequence[Any], batches: Sequence[LensBatch]) -> None:
+        """Fit buffers to predictions for validation batches, after training. Nothing, where not overridden."""
+
+    def after_step(self, step: int) -> None:
+        """Called when the optimiser has taken step number ``step``, from 1: where teachers follow."""
+
+    def frozen_parameters(self) -> Iterable[nn.Parameter]:
+        """Parameters that are not trained."""
+        return ()
+
+
+class TaskMetrics(MetricCollection):
+    """A torchmetrics collection that is updated with a prediction and its batch.
+
+    Args:
+        metrics: by name; a ``ClasswiseWrapper`` brings its own names.
+        arguments: from (prediction, batch) to what each metric's ``update`` takes.
+    """
+
+    def __init__(self, metrics: dict[str, Metric], arguments: Callable[[Any, LensBatch], tuple[Tensor, ...]]):
+        super().__init__(dict(metrics))
+        self.arguments = arguments
+
+    def update(self, prediction: Prediction, batch: LensBatch) -> None:
+        """Take in one batch."""
+        super().update(*self.arguments(prediction, batch))
+
+    def forward(self, prediction: Prediction, batch: LensBatch) -> dict[str, Any]:
+        """Take in one batch, and give the values for it alone."""
+        return super().forward(*self.arguments(prediction, batch))
+
+
+TASKS: Registry[type[Task]] = Registry("task")
