@@ -113,15 +113,15 @@ class Classify(Task):
     @torch.no_grad()
     def calibrate(self, predictions: Sequence[ClassPrediction], batches: Sequence[LensBatch]) -> None:
         """Fit the temperature: the one that makes the labels of ``batches`` most likely."""
-        logits = torch.cat([prediction.logits for prediction in predictions]).cpu().double()
+        raw = torch.cat([prediction.logits for prediction in predictions]).cpu().double() * self.temperature.item()
         labels = torch.cat([self._labels(batch) for batch in batches]).cpu()
 
-        def nll(log_factor: float) -> float:
-            return F.cross_entropy(logits / math.exp(log_factor), labels).item()
+        def nll(log_temperature: float) -> float:
+            return F.cross_entropy(raw / math.exp(log_temperature), labels).item()
 
         ends = (-math.log(HOTTEST), math.log(HOTTEST))
-        factor = math.exp(minimize_scalar(nll, bounds=ends, method="bounded").x)  # pyright: ignore
-        self.temperature *= factor  # the logits are divided by the present temperature already
+        best = minimize_scalar(nll, bounds=ends, method="bounded")
+        self.temperature.fill_(math.exp(best.x))  # pyright: ignore[reportAttributeAccessIssue]
 
     def _logits(self, batch: LensBatch) -> Tensor:
         return self.head(self.backbone.features(batch.images, batch.context)).float()
