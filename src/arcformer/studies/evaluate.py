@@ -120,7 +120,7 @@ def evaluate(
         assert batch.labels is not None
         start = time.perf_counter()
         seen = run.transform(batch.to(device))
-        probabilities.append(_probabilities(run, seen).double().cpu())
+        probabilities.append(_probabilities(run, seen).cpu().double())
         seconds += time.perf_counter() - start
         labels.append(batch.labels.cpu())
         features.append(trivial_features(run.transform.inverse(seen)).cpu())
