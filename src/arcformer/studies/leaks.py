@@ -50,6 +50,9 @@ BORDER = 0.05
 SMALLEST = 8
 """Pixels on the shorter side below which there is no ring to measure."""
 
+FAINTEST = 1e-9
+"""Noise as a share of the peak below which an image counts as free of noise."""
+
 FOLDS = 5
 
 
@@ -106,7 +109,7 @@ def trivial_features(batch: LensBatch) -> Tensor:
     excess = (image - level[:, None, None]).masked_fill(bad, 0.0)
     light = torch.where(excess > DETECTION * noise[:, None, None], excess, 0.0)
 
-    flux = light.sum((1, 2))
+    flux, peak = light.sum((1, 2)), excess.amax((1, 2))
     share = light / _positive(flux)[:, None, None]  # of the flux, in each pixel
     moments = share.flatten(1) @ torch.stack([radius, radius.square(), x, y]).flatten(1).T
     mean_radius, mean_square, centroid_x, centroid_y = moments.unbind(1)
@@ -115,12 +118,12 @@ def trivial_features(batch: LensBatch) -> Tensor:
     return torch.stack(
         [
             _positive(flux).log10(),
-            _positive(excess.amax((1, 2))).log10(),
+            _positive(peak).log10(),
             mean_radius * scale,
             _ring_radius(excess, ~bad, radius) * scale,
             width_of_ring * scale,
             level,
-            _positive(noise).log10(),
+            _positive(torch.maximum(noise, FAINTEST * peak)).log10(),
             _positive(share.square().sum((1, 2))).log10(),  # minus log of the number of pixels that share the light
             torch.hypot(centroid_x, centroid_y) * scale,
         ],
@@ -201,8 +204,8 @@ def _ring_radius(excess: Tensor, good: Tensor, radius: Tensor) -> Tensor:
 
 
 def _positive(values: Tensor) -> Tensor:
-    """Values fit for a logarithm: one that is not positive, as the noise of a noise-free image, becomes 1e-6."""
-    return values.clamp_min(1e-6)
+    """Values fit for a logarithm and a denominator, whatever the unit: changed only where there is no light."""
+    return values.clamp_min(1e-30)
 
 
 def _logistic() -> BaseEstimator:
