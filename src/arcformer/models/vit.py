@@ -104,7 +104,7 @@ class VisionTransformer(TokenBackbone):
         x = self.stem(self._fit(images))
         grid = (x.shape[2], x.shape[3])
         ids = torch.arange(grid[0] * grid[1], device=x.device).expand(x.shape[0], -1)
-        return Tokens(x.flatten(2).transpose(1, 2), grid, ids, context)
+        return Tokens(x.flatten(2).transpose(1, 2).contiguous(), grid, ids, context)
 
     def encode(self, tokens: Tokens) -> Tokens:
         """Tokens that have attended to each other; positions follow their ids, so any subset will do."""
@@ -163,7 +163,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(B, N, D) to (B, N, D); ``turn``, cosines and sines (B, M, E / 2), rotates the last M queries and keys."""
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, K, N, E)
+        parts = self.qkv(x).chunk(3, 2)
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)  # each (B, K, N, E)
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))

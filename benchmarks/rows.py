@@ -1,0 +1,57 @@
+"""What every benchmark gives: a table for people, and the same as a list of flat rows in JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["Row", "emit"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number, and a peer's beside it where one was run.
+
+    Attributes:
+        name: metric, preset, method, as ``auroc deeplense/model-1 mahalanobis``.
+        value: the number.
+        unit: its unit.
+        peer: what was run beside it.
+        peer_value: its number, in the same unit.
+        ratio: above 1 means better than the peer.
+    """
+
+    name: str
+    value: float
+    unit: str
+    peer: str | None = None
+    peer_value: float | None = None
+    ratio: float | None = None
+
+    @classmethod
+    def beside(
+        cls, name: str, value: float, unit: str, peer: str, peer_value: float, better: Literal["higher", "lower"]
+    ) -> Row:
+        """A row with a peer, whose ratio follows from which of higher and lower is better."""
+        ratio = value / peer_value if better == "higher" else peer_value / value
+        return cls(name, value, unit, peer, peer_value, ratio)
+
+
+def emit(rows: Sequence[Row], json_path: str | Path | None = None) -> None:
+    """Print ``rows`` as a table and, given ``json_path``, write them there; absent fields are left out."""
+    table = Table("name", "unit", "peer")
+    for column in ("value", "peer value", "ratio"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        numbers = ("" if n is None else f"{n:.4g}" for n in (row.value, row.peer_value, row.ratio))
+        table.add_row(row.name, row.unit, row.peer or "", *numbers)
+    Console().print(table)
+    if json_path:
+        flat = [{key: value for key, value in asdict(row).items() if value is not None} for row in rows]
+        Path(json_path).write_text(json.dumps(flat, indent=2) + "\n")
