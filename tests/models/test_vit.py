@@ -138,11 +138,20 @@ def test_sizes(size, millions):
     assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
-def test_autocast_to_bfloat16():
-    backbone, images = vit(registers=1, position="rotary"), torch.randn(2, 1, 24, 24)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = backbone.features(images)[0].x
-    torch.testing.assert_close(low.float(), backbone.features(images)[0].x, atol=0.1, rtol=0.1)
+@pytest.mark.parametrize("side", [24, 136])
+def test_autocast_to_bfloat16(side):
+    """Features and gradients are those of float32 to its precision, for short and for long sequences."""
+    backbone, images = vit(registers=1, position="rotary"), torch.randn(2, 1, side, side)
+    weights = torch.randn(2, 32, side // 8, side // 8)
+    found = []
+    for enabled in (True, False):
+        backbone.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            features = backbone.features(images)[0].x
+        (features.float() * weights).sum().backward()
+        found.append((features.float(), backbone.blocks[0].attention.qkv.weight.grad.clone()))
+    for low, full in zip(*found, strict=True):
+        assert (low - full).norm() < 0.05 * full.norm()
 
 
 @pytest.mark.slow
