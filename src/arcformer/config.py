@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from arcformer.errors import InputError, near
 from arcformer.registry import Registry
 
-__all__ = ["Component", "Section", "component", "options_of", "read", "write"]
+__all__ = ["Component", "Section", "as_toml", "component", "options_of", "read", "write"]
 
 S = TypeVar("S", bound="Section")
 
@@ -97,9 +97,14 @@ def read(schema: type[S], path: str | Path | None = None, overrides: Sequence[st
         raise InputError(f"{where}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
 
 
+def as_toml(config: BaseModel) -> str:
+    """A resolved configuration as TOML."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
 def write(config: BaseModel, path: str | Path) -> None:
     """Write a resolved configuration as TOML; ``read`` gives it back."""
-    Path(path).write_bytes(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode())
+    Path(path).write_bytes(as_toml(config).encode())
 
 
 class _BadOptions(ValueError):

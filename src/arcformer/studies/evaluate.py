@@ -17,9 +17,9 @@ from arcformer.batch import LensBatch
 from arcformer.data.source import BatchSource
 from arcformer.errors import InputError
 from arcformer.metrics import ClassificationReport, Estimate, bootstrap, classification_report
+from arcformer.progress import track
 from arcformer.studies.comparison import auc_difference
 from arcformer.studies.leaks import LeakAudit, audit, trivial_features
-from arcformer.studies.progress import images_bar
 
 if TYPE_CHECKING:
     from arcformer.training import Run
@@ -115,7 +115,7 @@ def evaluate(
     labels, probabilities, features, pictured, ids = [], [], [], [], []
     seconds, wanted = 0.0, dict.fromkeys(range(len(run.classes)), PICTURED)
     total = images.batches if isinstance(images, BatchSource) else None
-    for batch in images_bar(_batches(images), f"evaluating {name}", total):
+    for batch in track(_batches(images), f"evaluating {name}", total, size=len):
         _check(batch, run, name)
         assert batch.labels is not None
         start = time.perf_counter()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from arcformer.disk import whole
 from arcformer.errors import InputError
 from arcformer.sim.presets import PRESETS
 from arcformer.studies import figures, sentences
@@ -21,12 +22,11 @@ from arcformer.studies.evaluate import Evaluation, as_json
 from arcformer.studies.leaks import FEATURES
 from arcformer.studies.pictures import image_grid
 from arcformer.studies.style import colours, data_uri, png_uri, svg_uri
-from arcformer.training.folder import whole
 
 if TYPE_CHECKING:
     from arcformer.training import Run
 
-__all__ = ["PredictedImage", "write_report"]
+__all__ = ["PredictedImage", "check_folder", "write_report"]
 
 HEADLINES = {
     "auroc": "AUC, macro one-vs-rest",
@@ -87,8 +87,7 @@ def write_report(
     names = [evaluation.name for evaluation in evaluations]
     if not names or len(set(names)) < len(names):
         raise InputError(f"a report needs evaluations, each with a name of its own; there are {names or 'none'}")
-    folder, identity = Path(folder), _identity(run)
-    _check_folder(folder, identity)
+    folder, identity = Path(folder), check_folder(folder, run)
     numbers = metrics_json(run, evaluations) | {"run": identity}
     page = _page(run, evaluations, predictions, command)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +96,30 @@ def write_report(
     with whole(folder / "metrics.json") as path:
         path.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
     return folder / "report.html", folder / "metrics.json"
+
+
+def check_folder(folder: str | Path, run: Run) -> str:
+    """See that a report of ``run`` can be written to ``folder``; what takes long may ask before it starts.
+
+    Returns:
+        What tells the run from all others: a digest of its configuration and weights.
+
+    Raises:
+        InputError: the folder is a file, or something but this run's own report would be overwritten.
+    """
+    folder, identity = Path(folder), _identity(run)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a folder for the report")
+    there = [folder / name for name in ("report.html", "metrics.json") if (folder / name).exists()]
+    if not there:
+        return identity
+    try:
+        owner = json.loads((folder / "metrics.json").read_text()).get("run")
+    except (OSError, ValueError, AttributeError):
+        owner = None
+    if owner != identity:
+        raise InputError(f"{there[0]} is not of this run, and nothing is overwritten: name another folder")
+    return identity
 
 
 def metrics_json(run: Run, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
@@ -185,16 +208,3 @@ def _identity(run: Run) -> str:
     for name in ("config.toml", "model.safetensors"):
         digest.update((run.folder / name).read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _check_folder(folder: Path, identity: str) -> None:
-    """See that nothing but this run's own report would be overwritten."""
-    there = [folder / name for name in ("report.html", "metrics.json") if (folder / name).exists()]
-    if not there:
-        return
-    try:
-        owner = json.loads((folder / "metrics.json").read_text()).get("run")
-    except (OSError, ValueError, AttributeError):
-        owner = None
-    if owner != identity:
-        raise InputError(f"{there[0]} is not of this run, and nothing is overwritten: name another folder")

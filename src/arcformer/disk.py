@@ -1,0 +1,66 @@
+"""Writing to a disk: whole or not at all, not begun where there is no room, and said in words where it fails."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from arcformer.errors import InputError
+
+__all__ = ["check_space", "unwritable", "whole"]
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write a file or folder to, renamed to ``path`` when all is written: ``path`` is never there by halves.
+
+    What a failure leaves behind is removed at once, what a kill leaves behind the next time.
+    """
+    unfinished = path.with_name(f".{path.name}.part")
+    _remove(unfinished)
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    except BaseException:
+        _remove(unfinished)
+        raise
+
+
+def check_space(folder: Path, needed: float, what: str) -> None:
+    """See that ``needed`` bytes fit on the disk of ``folder``, which need not be there yet.
+
+    Raises:
+        InputError: they do not.
+    """
+    above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(above).free
+    if needed > free:
+        raise InputError(
+            f"{what} take about {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free for {folder}; "
+            "make room or name a folder on another disk"
+        )
+
+
+@contextmanager
+def unwritable(folder: Path) -> Iterator[None]:
+    """Says of an error of the operating system, in words, that ``folder`` cannot be written to.
+
+    Raises:
+        InputError: in its place.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(f"no space is left for {folder}; make room and give the same command again") from None
+        raise InputError(f"{folder} cannot be written to ({error.strerror or error})") from None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
