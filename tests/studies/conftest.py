@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +15,6 @@ from arcformer.batch import LensBatch
 from arcformer.data.transforms import Transform, TransformSection
 
 CLASSES = ("no_sub", "cdm", "axion")
-
-
-@pytest.fixture(scope="session")
-def samples() -> Path:
-    """The folder of real and reference-made sample data."""
-    folder = os.environ.get("ARCFORMER_SAMPLES")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("no sample data: ARCFORMER_SAMPLES is not set to a folder")
-    return Path(folder)
 
 
 def make_rings(count: int, *, seed: int = 0, leak: float = 0.0, side: int = 24) -> LensBatch:

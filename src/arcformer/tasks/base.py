@@ -77,6 +77,13 @@ class Task(nn.Module, ABC):
     def calibrate(self, predictions: Sequence[Any], batches: Sequence[LensBatch]) -> None:
         """Fit buffers to predictions for validation batches, after training. Nothing, where not overridden."""
 
+    def table(self, prediction: Any) -> dict[str, list[Any]]:
+        """What a person reads of a prediction: columns by name, an entry per image.
+
+        Unless overridden, every field that has one number per image.
+        """
+        return {f.name: v.tolist() for f in fields(prediction) if (v := getattr(prediction, f.name)).ndim == 1}
+
     def after_step(self, step: int) -> None:
         """Called when the optimiser has taken step number ``step``, from 1: where teachers follow."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from scipy.optimize import minimize_scalar
@@ -92,6 +92,12 @@ class Classify(Task):
         """Calibrated probabilities, (B, K)."""
         logits = self._logits(batch) / self.temperature
         return ClassPrediction(logits, logits.softmax(1))
+
+    def table(self, prediction: ClassPrediction) -> dict[str, list[Any]]:
+        """``class``, the most probable one by name, and ``p_NAME``, the probability of each."""
+        best = [self.classes[k] for k in prediction.probabilities.argmax(1).tolist()]
+        probabilities = zip(self.classes, prediction.probabilities.T.tolist(), strict=True)
+        return {"class": best} | {f"p_{name}": column for name, column in probabilities}
 
     def metrics(self) -> TaskMetrics:
         """Macro one-vs-rest AUROC, accuracy, calibration error, likelihood; recall and precision of each class.

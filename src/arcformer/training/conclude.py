@@ -1,0 +1,67 @@
+"""The end of a run: the best weights, calibrated and measured on the whole validation set, and facts beside them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from torchmetrics import Metric
+
+from arcformer.batch import LensBatch
+from arcformer.disk import whole
+from arcformer.tasks import Task
+from arcformer.training.folder import Network, save_weights
+from arcformer.training.journal import Journal, plain
+from arcformer.training.module import TrainedTask
+from arcformer.training.pipeline import Pipeline
+from arcformer.training.provenance import commit, device_name, versions
+
+__all__ = ["conclude", "measured"]
+
+
+def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
+    """Write ``model.safetensors`` and then ``metrics.json``, which marks the run as finished.
+
+    The metrics are those of the weights as ``load`` gives them back, calibrated and in full precision.
+    """
+    config, trainer = module.config, module.trainer
+    device = trainer.strategy.root_device
+    task = module.kept.to(device).eval()
+    task.load_state_dict(module.best.weights)
+    metrics = measured(task, [pipeline.validation[k] for k in range(pipeline.validation_batches)], device)
+    sample = pipeline.sample
+    network = Network(
+        sample.images.shape[-1], sample.images.shape[1], pipeline.train.source.classes, sample.target_names
+    )
+    save_weights(task.cpu(), network, pipeline.folder / "model.safetensors")
+    facts = {
+        "validation": plain(metrics),
+        "best_step": module.best.step,
+        "monitor": module.best.metric,
+        "seed": config.seed,
+        "split_seed": config.data.split_seed,
+        **journal.cost,
+        "parameters": sum(parameter.numel() for parameter in task.parameters()),
+        "device": device_name(device),
+        "processes": trainer.world_size,
+        "precision": module.precision,
+        "versions": versions(),
+        "commit": commit(),
+    }
+    with whole(pipeline.folder / "metrics.json") as path:
+        path.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+@torch.no_grad()
+def measured(task: Task, batches: list[LensBatch], device: torch.device) -> dict[str, Any]:
+    """Calibrate ``task`` on its predictions for ``batches``, then its metrics on them."""
+    batches = [batch.to(device) for batch in batches]
+    task.calibrate([task.predict(batch) for batch in batches], batches)
+    metrics = task.metrics().to(device)
+    for metric in metrics.modules():
+        if isinstance(metric, Metric):
+            metric.distributed_available_fn = lambda: False  # this process alone sees the whole set
+    for batch in batches:
+        metrics.update(task.predict(batch), batch)
+    return metrics.compute()

@@ -1,0 +1,125 @@
+"""The run folder: what a finished run leaves behind, and ``load``, which gives it back without a pickle.
+
+``config.toml``, ``model.safetensors``, ``transform.json``, ``domain.json``, ``metrics.json``, ``log.jsonl``; for files
+from a folder ``split.json``, and ``skipped.txt`` where some were bad. ``metrics.json`` is written last: where it is,
+the run is finished.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+
+from arcformer.config import read
+from arcformer.data.domain import Domain
+from arcformer.data.transforms import Transform
+from arcformer.disk import whole
+from arcformer.errors import InputError
+from arcformer.tasks import Task
+from arcformer.training.recipe import RunConfig, build_task
+
+__all__ = ["Network", "Run", "finished", "load", "save_weights"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """What has to be known beside the configuration to build the network again; kept in the file of its weights."""
+
+    image_size: int
+    channels: int
+    classes: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it lies.
+        config: its configuration.
+        task: with the weights that were best in validation, in eval mode, on the CPU.
+        transform: from physical units to what the task takes.
+        domain: what its training images were like.
+        classes, target_names: in the order of the labels and of the targets.
+        metrics: what ``metrics.json`` holds.
+    """
+
+    folder: Path
+    config: RunConfig
+    task: Task
+    transform: Transform
+    domain: Domain
+    classes: tuple[str, ...]
+    target_names: tuple[str, ...]
+    metrics: dict[str, Any]
+
+
+def load(folder: str | Path) -> Run:
+    """The run in ``folder``.
+
+    >>> run = arcformer.load("demo/run")
+    >>> prediction = run.task.predict(run.transform(batch))
+
+    Raises:
+        InputError: no such folder, a run that is not finished, or a file of it that is missing or damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected that of a run")
+    if not (folder / "config.toml").exists():
+        raise InputError(f"{folder} is not the folder of a run: it holds no config.toml")
+    if not finished(folder):
+        raise InputError(f"the run in {folder} is not finished: it holds no metrics.json; resume it")
+    config = read(RunConfig, folder / "config.toml")
+    task, network = _load_task(config, folder / "model.safetensors")
+    return Run(
+        folder=folder,
+        config=config,
+        task=task,
+        transform=Transform.load(folder / "transform.json"),
+        domain=Domain.load(folder / "domain.json"),
+        classes=network.classes,
+        target_names=network.target_names,
+        metrics=_load_metrics(folder / "metrics.json"),
+    )
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run in ``folder`` has come to its end."""
+    return (folder / "metrics.json").exists()
+
+
+def save_weights(task: Task, network: Network, path: Path) -> None:
+    """Write the weights and buffers of ``task`` as safetensors, with ``network`` in its metadata."""
+    with whole(path) as unfinished:
+        try:
+            save_model(task, str(unfinished), metadata={"network": json.dumps(asdict(network))})
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from None
+
+
+def _load_task(config: RunConfig, path: Path) -> tuple[Task, Network]:
+    try:
+        with safe_open(path, "pt") as file:
+            stored = json.loads((file.metadata() or {})["network"])
+        network = Network(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+        task = build_task(config, network.classes, network.image_size, network.channels)
+        load_model(task, path)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no weights of a run ({error})") from None
+    except RuntimeError as error:
+        raise InputError(f"{path} does not hold the weights of the network in config.toml: {error}") from None
+    return task.eval(), network
+
+
+def _load_metrics(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} holds no metrics ({error})") from None

@@ -1,0 +1,138 @@
+"""The road of a batch from its source to the network: read or simulated, transformed, turned; by step, rank, worker."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.utils.data import DataLoader, Dataset
+
+from arcformer.batch import LensBatch
+from arcformer.data.augment import Symmetries, dihedral
+from arcformer.data.source import BatchSource
+from arcformer.data.transforms import Transform
+from arcformer.errors import InputError
+from arcformer.randomness import stream
+from arcformer.training.recipe import RunConfig
+from arcformer.training.sources import open_sources
+
+__all__ = ["Pipeline", "Prepared", "Timed"]
+
+
+class Prepared(Dataset[LensBatch]):
+    """Batch k of a source, transformed and then turned at random: a pure function of k.
+
+    Args:
+        seed, symmetries: of the augmentation; batch k draws from its own stream.
+        keep: whether a batch stays in memory once it is made.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        transform: Transform,
+        *,
+        seed: int = 0,
+        symmetries: Symmetries = "none",
+        keep: bool = False,
+    ):
+        self.source, self.transform, self.seed, self.symmetries, self.keep = source, transform, seed, symmetries, keep
+        self._kept: dict[int, LensBatch] = {}
+
+    def __getitem__(self, k: int) -> LensBatch:
+        if k in self._kept:
+            return self._kept[k]
+        batch = dihedral(self.transform(self.source.batch(k)), stream(self.seed, "augment", k), self.symmetries)
+        if self.keep:
+            self._kept[k] = batch
+        return batch
+
+
+class Timed:
+    """A loader that counts the ``seconds`` spent waiting for it."""
+
+    def __init__(self, loader: DataLoader[LensBatch]):
+        self.loader, self.seconds = loader, 0.0
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[LensBatch]:
+        batches = iter(self.loader)
+        while True:
+            start = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - start
+            yield batch
+
+
+class Pipeline(LightningDataModule):
+    """The training and validation batches of a run. Step s on rank r of w takes training batch s * w + r.
+
+    The transform and the split of files are read from the run's folder, where they must be by now.
+
+    Attributes:
+        train, validation: prepared batches.
+        sample: the first training batch.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path):
+        super().__init__()
+        self.config, self.folder = config, folder
+
+    def setup(self, stage: str) -> None:
+        transform = Transform.load(self.folder / "transform.json")
+        train, validation = open_sources(self.config, self.folder / "split.json")
+        simulated = self.config.data.folder is None  # as many images as were asked for, and costly to make again
+        self.train = Prepared(train, transform, seed=self.config.seed, symmetries=self.config.augment)
+        self.validation = Prepared(validation, transform, keep=simulated)
+        self.sample = self.train[0]  # in this process: what the user got wrong is said here, not in a worker
+
+    @property
+    def validation_batches(self) -> int:
+        """How many batches the whole validation set has."""
+        batches = self.validation.source.batches
+        assert batches is not None
+        return batches
+
+    def train_dataloader(self) -> Timed:
+        trainer = self._running
+        rank, world = trainer.global_rank, trainer.world_size
+        steps = range(trainer.global_step * world + rank, self.config.training.steps * world, world)
+        self.timed = Timed(self._loader(self.train, steps))
+        return self.timed
+
+    def val_dataloader(self) -> DataLoader[LensBatch]:
+        rank, world = self._running.global_rank, self._running.world_size
+        if self.validation_batches < world:
+            raise InputError(
+                f"{self.validation_batches} validation batches for {world} processes: each needs one; "
+                "raise data.validation or lower training.batch_size"
+            )
+        return self._loader(self.validation, range(rank, self.validation_batches, world))
+
+    @property
+    def _running(self) -> Trainer:
+        assert self.trainer is not None
+        return self.trainer
+
+    def _loader(self, prepared: Prepared, order: range) -> DataLoader[LensBatch]:
+        chosen = self.config.data.workers
+        workers = min(8, (os.cpu_count() or 1) // 2) if chosen is None else chosen
+        if prepared.keep:
+            workers = 0  # what is kept is kept in this process
+        return DataLoader(
+            prepared,
+            batch_size=None,
+            sampler=order,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self._running.strategy.root_device.type == "cuda",
+        )

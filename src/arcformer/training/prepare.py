@@ -1,0 +1,102 @@
+"""What is settled before the first step: the folder is free, files are whole and split, the transform is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from arcformer.config import read, write
+from arcformer.data.domain import Domain
+from arcformer.data.transforms import Transform
+from arcformer.disk import whole
+from arcformer.errors import InputError
+from arcformer.progress import track
+from arcformer.training.recipe import RunConfig
+from arcformer.training.sources import open_sources, split_files
+
+__all__ = ["check_folder", "nothing_left_behind", "prepare"]
+
+FITTED_ON = 512
+"""Training images, at least, that the transform and the domain are fitted on."""
+
+WRITTEN = ("config.toml", "split.json", "skipped.txt", "transform.json", "domain.json")
+
+
+def check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
+    """See that a run of ``config`` can be written to ``folder``: it is new or empty, or ``resume`` and the same run's.
+
+    Raises:
+        InputError: it is neither; for another configuration, with the fields that differ.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a folder for the run")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not resume:
+        raise InputError(
+            f"{folder} is not empty, and nothing is overwritten: resume the run in it, or name a new folder"
+        )
+    if not (folder / "config.toml").exists():
+        raise InputError(f"{folder} cannot be resumed: it is not empty and holds no config.toml")
+    there, given = (_flat(c.model_dump(mode="json")) for c in (read(RunConfig, folder / "config.toml"), config))
+    differing = [
+        f"{name} is {there.get(name)!r} there and {given.get(name)!r} here"
+        for name in sorted(there.keys() | given.keys())
+        if there.get(name) != given.get(name)
+    ]
+    if differing:
+        raise InputError(f"{folder} holds a run of another configuration: {'; '.join(differing)}")
+
+
+def prepare(config: RunConfig, folder: Path, console: Console) -> None:
+    """Write ``config.toml``, ``split.json``, ``transform.json`` and ``domain.json``, those that are not there yet.
+
+    Raises:
+        InputError: unusable data.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "config.toml").exists():
+        with whole(folder / "config.toml") as path:
+            write(config, path)
+    if config.data.folder is not None and not (folder / "split.json").exists():
+        with whole(folder / "split.json") as path:
+            bad = split_files(config, path, lambda paths: track(paths, "checking files", unit="files", console=console))
+            if bad:
+                (folder / "skipped.txt").write_text("\n".join(bad) + "\n")
+    if not (folder / "domain.json").exists():
+        train, _ = open_sources(config, folder / "split.json")
+        enough = -(-FITTED_ON // config.training.batch_size)
+        batches = [train.batch(k) for k in range(min(enough, train.batches or enough))]
+        transform = Transform(config.transform).fit(batches)
+        with whole(folder / "transform.json") as path:
+            transform.save(path)
+        with whole(folder / "domain.json") as path:
+            Domain.fit(batches, transform).save(path)
+
+
+@contextmanager
+def nothing_left_behind(folder: Path) -> Iterator[None]:
+    """Takes away what ``prepare`` wrote if the user has to change something before the first step can be taken.
+
+    So the folder can be named again when that is done. A run that has begun is left alone.
+    """
+    fresh = not folder.exists() or not any(folder.iterdir())
+    try:
+        yield
+    except InputError:
+        if fresh and not (folder / "log.jsonl").exists():
+            for name in WRITTEN:
+                (folder / name).unlink(missing_ok=True)
+        raise
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by their path, as ``training.rate``."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

@@ -1,0 +1,109 @@
+"""The recipe of a run: everything that a user chooses, as one configuration.
+
+>>> config = read(RunConfig, "runs/demo.toml", ["training.steps=500", "backbone.size=small"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from arcformer.config import Component, Section, component
+from arcformer.data.augment import Symmetries
+from arcformer.data.transforms import TransformSection
+from arcformer.errors import InputError
+from arcformer.models import BACKBONES
+from arcformer.sim.presets import PRESETS
+from arcformer.tasks import TASKS, Task
+
+__all__ = ["DataSection", "RunConfig", "TrainingSection", "build_task"]
+
+
+def _known_preset(name: str) -> str:
+    PRESETS.get(name)
+    return name
+
+
+class DataSection(Section):
+    """Where images come from: a preset that is simulated on the fly, or a folder of files.
+
+    ``preset``: what is simulated; for a folder, its classes, their order and aliases, and the pixel scale.
+    ``folder``: files to read instead, in the layout of DeepLense, or a store that ``arcformer simulate`` wrote.
+    ``pixels``: side of the central part that is rendered; None: the whole image of the preset.
+    ``validation``: how many images are simulated to validate on. A folder gives a tenth of its files, by hash.
+    ``split_seed``: another seed, another split of the folder.
+    ``skip_bad``: whether bad files of a folder are left out, and listed, or are an error.
+    ``workers``: processes that prepare batches; None: one for two cores, at most eight. Batches do not depend on it.
+    """
+
+    preset: Annotated[str, AfterValidator(_known_preset)] = "deeplense/model-1"
+    folder: Path | None = None
+    pixels: int | None = Field(default=None, ge=1)
+    validation: int = Field(default=1536, ge=1)
+    split_seed: int = 0
+    skip_bad: bool = False
+    workers: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSection:
+        if self.folder is not None and self.pixels is not None:
+            raise InputError("pixels is for simulated images; those of a folder are cropped by transform.size")
+        return self
+
+
+class TrainingSection(Section):
+    """How long, how fast, on what.
+
+    ``steps``: optimiser steps.
+    ``batch_size``: images in a step on each device.
+    ``rate``: the learning rate after the warm-up; from there it falls to zero as half a cosine.
+    ``weight_decay``: AdamW's, of weight matrices and kernels; biases and norms do not decay.
+    ``warmup``: the share of the steps over which the rate rises linearly.
+    ``clip``: greatest norm of the gradient; 0 does not clip.
+    ``ema``: decay of the average of the weights, which is what is validated and kept; 0 keeps the weights themselves.
+    ``precision``: ``bf16`` for mixed precision, ``32``, or ``auto``: the faster one on this machine, as measured.
+    ``evaluate_every``: steps between validations; there is one at the end in any case.
+    ``save_every``: steps between resume files.
+    ``log_every``: steps between lines of the log.
+    ``accelerator``, ``devices``, ``num_nodes``, ``strategy``: as Lightning's Trainer takes them.
+    ``compile``: whether the loss is compiled with ``torch.compile``.
+    """
+
+    steps: int = Field(default=2000, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    clip: float = Field(default=1.0, ge=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    evaluate_every: int = Field(default=500, ge=1)
+    save_every: int = Field(default=500, ge=1)
+    log_every: int = Field(default=50, ge=1)
+    accelerator: str = "auto"
+    devices: int = Field(default=1, ge=1)
+    num_nodes: int = Field(default=1, ge=1)
+    strategy: str = "auto"
+    compile: bool = False
+
+
+class RunConfig(Section):
+    """A run, whole: the same configuration gives the same run on the same machine."""
+
+    seed: int = 0
+    data: DataSection = DataSection()
+    transform: TransformSection = TransformSection()
+    augment: Symmetries = "half-turn"
+    backbone: component(BACKBONES, "vit") = Component(name="vit")
+    task: component(TASKS, "classify") = Component(name="classify")
+    training: TrainingSection = TrainingSection()
+
+
+def build_task(config: RunConfig, classes: Sequence[str], image_size: int, channels: int) -> Task:
+    """The task of a configuration, with its backbone, for square images of ``image_size`` pixels; weights as drawn."""
+    backbone = BACKBONES.get(config.backbone.name)(image_size, channels, **config.backbone.options)
+    return TASKS.get(config.task.name)(backbone, tuple(classes), **config.task.options)

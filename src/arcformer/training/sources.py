@@ -1,0 +1,129 @@
+"""From a configuration to the sources of its batches: to train on, to validate with, to test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from arcformer.data.deeplense import Catalogue, scan
+from arcformer.data.folders import FolderBatches, check_files
+from arcformer.data.index import Index, check_store, is_store
+from arcformer.data.simulated import SimulatedBatches
+from arcformer.data.source import BatchSource
+from arcformer.data.splits import load_split, save_split, split
+from arcformer.data.stored import StoredBatches
+from arcformer.errors import InputError
+from arcformer.sim.presets import PRESETS
+from arcformer.training.recipe import RunConfig
+
+__all__ = ["open_labelled", "open_sources", "open_test", "split_files"]
+
+Files = FolderBatches | StoredBatches
+Progress = Callable[[Iterable[Path]], Iterable[Path]]
+
+
+def split_files(config: RunConfig, path: Path, progress: Progress = iter) -> tuple[str, ...]:
+    """Read all of the configured folder once, files or a store, and write its split to ``path``.
+
+    Returns:
+        A line for each bad file that was left out.
+
+    Raises:
+        InputError: no images, images in no class or of another preset, or bad ones without ``data.skip_bad``.
+    """
+    folder = _folder(config)
+    if is_store(folder):
+        names, bad = check_store(folder, progress).names, ()
+        _check_preset(config, folder)
+    else:
+        good = _read_once(config, folder, config.data.skip_bad, progress)
+        names, bad = good.names, good.bad
+    save_split(path, names, split(names, seed=config.data.split_seed))
+    return bad
+
+
+def open_sources(config: RunConfig, split_path: Path) -> tuple[BatchSource, BatchSource]:
+    """Training and validation batches; those of a folder follow the split that ``split_files`` wrote.
+
+    Raises:
+        InputError: no split, or an image of it that is not there any more.
+    """
+    if config.data.folder is None:
+        train = _simulated(config, "train", config.seed)
+        return train, _simulated(config, "validation", config.seed, config.data.validation)
+    part = _parts(config, split_path)
+    return part("train", seed=config.seed, shuffle=True), part("validation")
+
+
+def open_test(config: RunConfig, split_path: Path, *, count: int, seed: int) -> SimulatedBatches | Files:
+    """Images that nothing was chosen on: ``count`` fresh ones of the preset, or the test part of the run's folder.
+
+    Simulated ones are drawn from a stream of their own: no ``seed``, not even that of the run, gives a training image.
+
+    Raises:
+        InputError: no split, an image of it that is not there any more, or none in its test part.
+    """
+    if config.data.folder is None:
+        return _simulated(config, "test", seed, count)
+    return _parts(config, split_path)("test")
+
+
+def open_labelled(config: RunConfig, folder: Path, *, skip_bad: bool = False, progress: Progress = iter) -> Files:
+    """All images of a folder, files or a store, labelled by the classes of the run's preset; all are read beforehand.
+
+    Of files, bad ones that were left out are listed in ``catalogue.bad``, and junk is counted in ``catalogue.junk``.
+
+    Raises:
+        InputError: no images, images in no class, or bad ones without ``skip_bad``.
+    """
+    if is_store(folder):
+        check_store(folder, progress)
+        return StoredBatches(folder, batch_size=config.training.batch_size, extras=False)
+    return _folder_batches(config, _read_once(config, folder, skip_bad, progress))
+
+
+def _simulated(config: RunConfig, part: str, seed: int, count: int | None = None) -> SimulatedBatches:
+    data, size = config.data, config.training.batch_size
+    return SimulatedBatches(data.preset, batch_size=size, seed=seed, split=part, pixels=data.pixels, count=count)
+
+
+def _parts(config: RunConfig, split_path: Path) -> Callable[..., Files]:
+    """A function from the name of a part of the split, and the order of its images, to their batches."""
+    folder = _folder(config)
+    if is_store(folder):
+        _check_preset(config, folder)
+        rows = load_split(split_path, Index.load(folder).names)
+        size = config.training.batch_size
+        return lambda part, **order: StoredBatches(folder, batch_size=size, rows=rows[part], extras=False, **order)
+    preset = PRESETS.get(config.data.preset)
+    catalogue = scan(folder, preset.classes, preset.aliases)
+    rows = load_split(split_path, catalogue.names)
+    return lambda part, **order: _folder_batches(config, catalogue.select(rows[part]), **order)
+
+
+def _folder(config: RunConfig) -> Path:
+    assert config.data.folder is not None
+    return config.data.folder
+
+
+def _read_once(config: RunConfig, folder: Path, skip_bad: bool, progress: Progress) -> Catalogue:
+    """The good files of a folder."""
+    preset = PRESETS.get(config.data.preset)
+    catalogue = scan(folder, preset.classes, preset.aliases)
+    return check_files(catalogue, skip_bad=skip_bad, progress=progress, pixel_scale=preset.pixel_scale)
+
+
+def _folder_batches(config: RunConfig, catalogue: Catalogue, **order: Any) -> FolderBatches:
+    preset = PRESETS.get(config.data.preset)
+    read = {"unit": preset.unit, "pixel_scale": preset.pixel_scale}
+    return FolderBatches(catalogue, batch_size=config.training.batch_size, **read, **order)
+
+
+def _check_preset(config: RunConfig, folder: Path) -> None:
+    """See that a store is of the preset that the run says it is of."""
+    there = Index.load(folder).plan.preset
+    if there != config.data.preset:
+        raise InputError(
+            f"{folder} holds images of {there}, and data.preset is {config.data.preset}; set it to {there}"
+        )

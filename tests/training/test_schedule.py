@@ -1,0 +1,50 @@
+"""The learning rate, weight decay and the average of the weights, against what the papers say."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from arcformer.training.average import follow
+from arcformer.training.recipe import TrainingSection
+from arcformer.training.schedule import optimizer_and_schedule, rate_factor
+
+
+@given(st.integers(2, 5000), st.floats(0, 1))
+def test_the_rate_rises_to_one_and_falls_to_zero(steps: int, warmup: float) -> None:
+    factors = [rate_factor(step, steps, warmup) for step in range(0, steps, max(1, steps // 50))]
+    rising = round(warmup * steps)
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert rate_factor(max(rising - 1, 0), steps, warmup) == pytest.approx(1)
+    assert rate_factor(steps, steps, warmup) == pytest.approx(0 if rising < steps else 1, abs=1e-9)
+
+
+def test_half_a_cosine() -> None:
+    assert rate_factor(50, 100, 0) == pytest.approx(0.5)
+    assert rate_factor(25, 100, 0) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+
+
+def test_only_matrices_decay() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    module[0].bias.requires_grad_(False)
+    optimizer, schedule = optimizer_and_schedule(module, TrainingSection(weight_decay=0.1, rate=0.01, warmup=0.5))
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decays == {id(module[0].weight): 0.1, id(module[1].weight): 0.0, id(module[1].bias): 0.0}
+    assert schedule.get_last_lr()[0] == pytest.approx(0.01 / 1000)
+
+
+def test_the_average_follows() -> None:
+    average, task = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    nn.init.constant_(task.weight, 3.0)
+    task.running_mean.fill_(7)
+    follow(average, task, 10**6, 0.9)
+    assert torch.allclose(average.weight, torch.full((2,), 0.9 * 1 + 0.1 * 3))
+    assert torch.equal(average.running_mean, task.running_mean)
+    follow(average, task, 1, 0.9)  # early on, the random start is soon forgotten
+    early = 2 / 11
+    assert torch.allclose(average.weight, torch.full((2,), early * 1.2 + (1 - early) * 3.0))
