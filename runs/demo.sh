@@ -10,7 +10,7 @@ extra=()
 samples=${ARCFORMER_SAMPLES:-}
 if [ -d "$samples" ]; then
   extra+=(--reference "reference=$samples/deeplense/Model_I")
-  extra+=(--show "$samples/lenses")
+  extra+=(--show "$samples/lenses" --pixel-scale 0.03)  # of the Hubble files, whose headers do not say
 else
   echo "no sample data (ARCFORMER_SAMPLES): the demo goes without reference-made and telescope images" >&2
 fi

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from threading import Timer
+from time import monotonic
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["terminal", "track"]
+__all__ = ["terminal", "track", "working"]
 
 PATIENCE = 2.0
-"""Seconds before a bar appears."""
+"""Seconds before anything appears."""
 
 T = TypeVar("T")
 
@@ -43,6 +45,9 @@ def track(
         console: where the bar goes; None: ``terminal()``.
     """
     console = console or terminal()
+    if console.quiet:
+        yield from items
+        return
     if total is None:
         total = len(items) if hasattr(items, "__len__") else None  # pyright: ignore[reportArgumentType]
     bar = Progress(
@@ -51,17 +56,39 @@ def track(
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
         console=console,
-        disable=console.quiet,
         transient=True,
     )
-    row, start, done = bar.add_task(title, total=total, speed=""), time.monotonic(), 0
-    try:
+    row, start, done = bar.add_task(title, total=total, speed=""), monotonic(), 0
+    with _shown_later(bar):
         for item in items:
             yield item
             done += size(item)
-            waited = time.monotonic() - start
-            if waited > PATIENCE and not bar.live.is_started:
-                bar.start()
-            bar.update(row, advance=1, speed=f"{done / max(waited, 1e-9):,.0f} {unit}/s")
+            bar.update(row, advance=1, speed=f"{done / max(monotonic() - start, 1e-9):,.0f} {unit}/s")
+
+
+@contextmanager
+def working(title: str, *, console: Console | None = None) -> Iterator[None]:
+    """A sign of life, and the time that has passed, over work that cannot tell how far it is."""
+    console = console or terminal()
+    if console.quiet:
+        yield
+        return
+    sign = Progress(
+        TextColumn("{task.description}"), SpinnerColumn(), TimeElapsedColumn(), console=console, transient=True
+    )
+    sign.add_task(title, total=None)
+    with _shown_later(sign):
+        yield
+
+
+@contextmanager
+def _shown_later(display: Progress) -> Iterator[None]:
+    """The display comes up after a while, whatever is being waited for, and is taken away at the end."""
+    appearance = Timer(PATIENCE, display.start)
+    appearance.start()
+    try:
+        yield
     finally:
-        bar.stop()
+        appearance.cancel()
+        appearance.join()
+        display.stop()

@@ -55,7 +55,7 @@ def test_a_cut_off_file_is_named(run: Path, file: str) -> None:
 def test_weights_of_another_network_are_refused(run: Path) -> None:
     config = (run / "config.toml").read_text()
     (run / "config.toml").write_text(config.replace("width = 8", "width = 16"))
-    with pytest.raises(InputError, match="does not hold the weights of the network in config.toml"):
+    with pytest.raises(InputError, match=r"does not hold the weights of the network in config\.toml"):
         load(run)
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,12 +59,12 @@ class Domain:
             raise InputError("a domain is fitted on at least one batch")
         measured = [_measure(batch, transform(batch)) for batch in batches]
         ranges = {name: _range(torch.cat([m[name] for m in measured])) for name in measured[0]}
-        if not math.isfinite(ranges["pixel_scale"][0]):
-            ranges["pixel_scale"] = None
-        return cls(batches[0].unit, batches[0].images.shape[1], **ranges)
+        scale = ranges.pop("pixel_scale")
+        known = scale if math.isfinite(scale[0]) else None
+        return cls(batches[0].unit, batches[0].images.shape[1], pixel_scale=known, **ranges)
 
     def departures(self, batch: LensBatch, transform: Transform, centre: Tensor | None = None) -> tuple[str, ...]:
-        """In what a batch of one, in physical units, differs from all that was seen: a line for each; none where inside.
+        """In what a batch of one, in physical units, differs from all that was seen: a line for each difference.
 
         Args:
             batch: one image.
@@ -79,12 +80,16 @@ class Domain:
             notes.append(f"unit {batch.unit!r}, seen was {self.unit!r}")
         if self.pixel_scale is not None:
             low, high = self.pixel_scale
-            if not low / SLACK <= found["pixel_scale"] <= high * SLACK:
+            if math.isnan(found["pixel_scale"]):
+                notes.append(f"pixel scale unknown, seen was {_span(self.pixel_scale)} arcsec")
+            elif not low / SLACK <= found["pixel_scale"] <= high * SLACK:
                 notes.append(f"pixel scale {found['pixel_scale']:.3g} arcsec, seen was {_span(self.pixel_scale)}")
         if found["field"] < self.field[0] / SLACK:  # a larger one is cropped
             notes.append(f"image {found['field']:.3g} arcsec wide, seen was {_span(self.field)}")
         for name, what in (("sky", "sky level"), ("noise", "sky noise"), ("peak", "brightest pixel")):
             low, high = getattr(self, name)
+            if not math.isfinite(found[name]):  # as the sky of an image that is padded all round
+                continue
             if not 2 * low - high <= found[name] <= 2 * high - low:  # by more than the range is wide
                 notes.append(f"{what} {found[name]:.3g} as the network sees it, seen was {_span((low, high))}")
         return tuple(notes)
@@ -102,7 +107,8 @@ class Domain:
         """
         try:
             stored = json.loads(Path(path).read_text())
-            return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()})
+            ends: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+            return cls(**ends)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path} holds no domain ({error})") from None
 

@@ -31,7 +31,8 @@ FAINTEST = 1e-3
 class TransformSection(Section):
     """How images are brought to one grid and one range.
 
-    ``size``: side in pixels; images are cropped about their centre, or padded with masked pixels. None keeps all.
+    ``size``: side in pixels; images are cropped about their centre, or padded with masked pixels. None keeps all, and
+    a run brings other images to the size of those that it was trained on.
     ``pixel_scale``: arcsec per pixel after resampling, flux kept. None keeps that of the images.
     ``scaling``: ``asinh``; ``noise``, asinh of each image in units of its own noise; ``none``; ``minmax``, each image
     to [0, 1], which throws away how bright it is.

@@ -17,7 +17,7 @@ from arcformer.batch import LensBatch
 from arcformer.data.source import BatchSource
 from arcformer.errors import InputError
 from arcformer.metrics import ClassificationReport, Estimate, bootstrap, classification_report
-from arcformer.progress import track
+from arcformer.progress import track, working
 from arcformer.studies.comparison import auc_difference
 from arcformer.studies.leaks import LeakAudit, audit, trivial_features
 
@@ -130,22 +130,23 @@ def evaluate(
         raise InputError(f"evaluation {name!r}: there are no images")
     y, p = torch.cat(labels).numpy(), torch.cat(probabilities).numpy()
     counts = np.bincount(y, minlength=len(run.classes))
-    leaks = audit(torch.cat(features), torch.cat(labels), run.classes, seed=seed) if counts.min() >= 2 else None
-    return Evaluation(
-        name=name,
-        about=about or f"{len(y):,} images",
-        classes=run.classes,
-        labels=y,
-        probabilities=p,
-        ids=tuple(ids) if len(ids) == len(y) else (),
-        report=classification_report(p, y, run.classes, seed=seed),
-        f1=_f1(p, y, run.classes, seed),
-        leaks=leaks,
-        above_leaks=None if leaks is None else auc_difference(p, leaks.probabilities, y, seed=seed),
-        pictured=LensBatch.collate(pictured),
-        seconds=seconds,
-        seed=seed,
-    )
+    with working(f"auditing {name}"):
+        leaks = audit(torch.cat(features), torch.cat(labels), run.classes, seed=seed) if counts.min() >= 2 else None
+        return Evaluation(
+            name=name,
+            about=about or f"{len(y):,} images",
+            classes=run.classes,
+            labels=y,
+            probabilities=p,
+            ids=tuple(ids) if len(ids) == len(y) else (),
+            report=classification_report(p, y, run.classes, seed=seed),
+            f1=_f1(p, y, run.classes, seed),
+            leaks=leaks,
+            above_leaks=None if leaks is None else auc_difference(p, leaks.probabilities, y, seed=seed),
+            pictured=LensBatch.collate(pictured),
+            seconds=seconds,
+            seed=seed,
+        )
 
 
 def as_json(estimate: Estimate) -> dict[str, float | None]:

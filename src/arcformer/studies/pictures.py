@@ -20,7 +20,7 @@ from arcformer.studies.style import BLACK, GREY, colours, figure
 __all__ = ["image_grid", "portrait"]
 
 COLOURS = "inferno"
-FAINTEST = 1e-2
+FAINTEST = 3e-3
 """The stretch turns linear at this share of the peak, if not at a brighter noise."""
 
 
@@ -60,7 +60,7 @@ def _show(axes: Axes, batch: LensBatch, norm: AsinhNorm, *, bar: bool) -> AxesIm
     """The one image of ``batch``, north up as in FITS, masked pixels grey; with ``bar``, how long an arcsec is."""
     pixels = _white(batch)[0]
     image = axes.imshow(np.ma.masked_invalid(pixels.numpy()), norm=norm, cmap=COLOURS, origin="lower")
-    if bar and batch.pixel_scale is not None:
+    if bar and batch.pixel_scale is not None and bool(batch.pixel_scale[0].isfinite()):
         _scale_bar(axes, pixels.shape[-1], float(batch.pixel_scale[0]))
     return image
 

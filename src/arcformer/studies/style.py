@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-__all__ = ["BLACK", "GREY", "colours", "data_uri", "figure", "png_uri", "svg_uri"]
+__all__ = ["BLACK", "GREY", "colours", "data_uri", "figure", "png", "png_uri", "svg_uri"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008): told apart by people with any of the usual colour deficiencies."""
@@ -63,7 +63,12 @@ def svg_uri(drawn: Figure) -> str:
 
 def png_uri(drawn: Figure) -> str:
     """A figure with images as a ``data:`` URI of PNG, sharp on a dense screen."""
-    return data_uri(_saved(drawn, "png", dpi=110), "image/png")
+    return data_uri(png(drawn), "image/png")
+
+
+def png(drawn: Figure) -> bytes:
+    """A figure as the content of a PNG file, sharp on a dense screen."""
+    return _saved(drawn, "png", dpi=110)
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -108,7 +108,8 @@ def _load_task(config: RunConfig, path: Path) -> tuple[Task, Network]:
     try:
         with safe_open(path, "pt") as file:
             stored = json.loads((file.metadata() or {})["network"])
-        network = Network(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+        names: dict[str, Any] = {k: tuple(stored.pop(k, ())) for k in ("classes", "target_names")}
+        network = Network(**stored, **names)
         task = build_task(config, network.classes, network.image_size, network.channels)
         load_model(task, path)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:

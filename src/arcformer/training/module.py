@@ -28,7 +28,8 @@ class Best:
 
     def __init__(self, metric: str, direction: str):
         self.metric, self.sign = metric, 1 if direction == "max" else -1
-        self.value, self.step, self.weights = None, 0, {}  # type: float | None, int, dict[str, Tensor]
+        self.value: float | None = None
+        self.step, self.weights = 0, dict[str, Tensor]()
 
     def offer(self, values: dict[str, Any], step: int, task: Task) -> None:
         """Keep the weights of ``task`` where ``values`` of its metrics are better than those of before."""

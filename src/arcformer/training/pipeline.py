@@ -39,7 +39,8 @@ class Prepared(Dataset[LensBatch]):
         symmetries: Symmetries = "none",
         keep: bool = False,
     ):
-        self.source, self.transform, self.seed, self.symmetries, self.keep = source, transform, seed, symmetries, keep
+        self.source, self.transform, self.seed, self.keep = source, transform, seed, keep
+        self.symmetries: Symmetries = symmetries
         self._kept: dict[int, LensBatch] = {}
 
     def __getitem__(self, k: int) -> LensBatch:

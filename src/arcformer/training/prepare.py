@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from arcformer.batch import LensBatch
 from arcformer.config import read, write
 from arcformer.data.domain import Domain
 from arcformer.data.transforms import Transform
@@ -70,12 +72,21 @@ def prepare(config: RunConfig, folder: Path, console: Console) -> None:
     if not (folder / "domain.json").exists():
         train, _ = open_sources(config, folder / "split.json")
         enough = -(-FITTED_ON // config.training.batch_size)
-        batches = [train.batch(k) for k in range(min(enough, train.batches or enough))]
-        transform = Transform(config.transform).fit(batches)
+        first = range(min(enough, train.batches or enough))
+        batches = [train.batch(k) for k in track(first, "first images", unit="batches", console=console)]
+        transform = _of_one_size(Transform(config.transform).fit(batches), batches[0])
         with whole(folder / "transform.json") as path:
             transform.save(path)
         with whole(folder / "domain.json") as path:
             Domain.fit(batches, transform).save(path)
+
+
+def _of_one_size(transform: Transform, batch: LensBatch) -> Transform:
+    """The transform with the size of the training images where none was chosen: it crops larger ones to that."""
+    height, width = transform(batch).images.shape[-2:]
+    if transform.section.size is not None or height != width:
+        return transform
+    return replace(transform, section=transform.section.model_copy(update={"size": height}))
 
 
 @contextmanager

@@ -98,8 +98,8 @@ class RunConfig(Section):
     data: DataSection = DataSection()
     transform: TransformSection = TransformSection()
     augment: Symmetries = "half-turn"
-    backbone: component(BACKBONES, "vit") = Component(name="vit")
-    task: component(TASKS, "classify") = Component(name="classify")
+    backbone: component(BACKBONES, "vit") = Component(name="vit")  # pyright: ignore[reportInvalidTypeForm]
+    task: component(TASKS, "classify") = Component(name="classify")  # pyright: ignore[reportInvalidTypeForm]
     training: TrainingSection = TrainingSection()
 
 

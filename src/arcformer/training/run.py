@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from arcformer.errors import InputError
-from arcformer.progress import terminal
+from arcformer.progress import terminal, working
 from arcformer.training.conclude import conclude
 from arcformer.training.folder import Run, finished, load
 from arcformer.training.journal import Journal
@@ -62,7 +62,8 @@ def fit(config: RunConfig, folder: str | Path, *, resume: bool = False, quiet: b
         trainer = make_trainer(config.training, folder, callbacks)
         trainer.fit(module, datamodule=pipeline, ckpt_path=str(files) if resume_files(files) else None)
     if trainer.is_global_zero:
-        conclude(module, pipeline, journal)
+        with working("measuring the best weights", console=console):
+            conclude(module, pipeline, journal)
         shutil.rmtree(files, ignore_errors=True)
     trainer.strategy.barrier("the run is complete")
     return load(folder)

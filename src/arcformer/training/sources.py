@@ -123,7 +123,7 @@ def _folder_batches(config: RunConfig, catalogue: Catalogue, **order: Any) -> Fo
 def _check_preset(config: RunConfig, folder: Path) -> None:
     """See that a store is of the preset that the run says it is of."""
     there = Index.load(folder).plan.preset
-    if there != config.data.preset:
+    if there != PRESETS.get(config.data.preset).name:  # which an import string is not
         raise InputError(
             f"{folder} holds images of {there}, and data.preset is {config.data.preset}; set it to {there}"
         )

@@ -1,0 +1,127 @@
+"""``arcformer predict``: files in, a table and pictures out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arcformer.cli.output import left_out, note, say, table
+from arcformer.errors import InputError
+
+if TYPE_CHECKING:
+    from arcformer.predict import Predicted
+
+__all__ = ["predict"]
+
+Extension = Annotated[
+    str | None, typer.Option(metavar="E", help="Its extension in a FITS file, number or name; found where not given.")
+]
+
+
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Images, or folders of them.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write predictions.csv and a picture of each image there.")
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad files out, and list them.")] = False,
+    pixel_scale: Annotated[
+        float | None, typer.Option(metavar="X", help="Arcsec per pixel, where the files do not say.")
+    ] = None,
+    band: Annotated[str | None, typer.Option(metavar="B", help="The band of a FITS file with several.")] = None,
+    science: Extension = None,
+    noise: Extension = None,
+    psf: Extension = None,
+    centre: Annotated[
+        str | None, typer.Option(metavar="Y,X", help="The lens, in pixels from 0; found where not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Apply a run to images.
+
+    They are FITS, HDF5, npy, png or jpg. Each is cropped about its lens and resampled to the pixels that the network
+    was trained on. A note says where an image is unlike all that the network has seen: take its numbers for what they
+    are worth. On a terminal the result is a table, otherwise CSV.
+
+    Example:
+      arcformer predict run lens.fits --out predicted
+      arcformer predict run hubble euclid.fits --band VIS > predictions.csv
+    """
+    from arcformer.predict import predict as look
+    from arcformer.predict import write_predictions
+    from arcformer.progress import track
+    from arcformer.training import load
+
+    options = {
+        "pixel_scale": pixel_scale,
+        "band": band,
+        **{name: _number_or_name(given) for name, given in (("science", science), ("noise", noise), ("psf", psf))},
+    }
+    at = None if centre is None else _pair(centre)
+    predictions = look(
+        load(folder), files, skip_bad=skip_bad, centre=at, progress=lambda paths: track(paths, "predicting"), **options
+    )
+    written = (
+        None if out is None else write_predictions(out, predictions, progress=lambda found: track(found, "drawing"))
+    )
+    _print(predictions.found, as_json)
+    left_out(predictions.skipped, predictions.junk)
+    if written is not None:
+        note(f"{written[0]} and {len(written[1]):,} pictures beside it")
+
+
+def _print(found: Sequence[Predicted], as_json: bool) -> None:
+    rows = [one.row for one in found]
+    if as_json:
+        say(json.dumps([{name: _finite(value) for name, value in row.items()} for row in rows], indent=1))
+        return
+    if sys.stdout.isatty():
+        _draw(found)
+        return
+    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _number(value) for name, value in row.items()} for row in rows)
+
+
+def _draw(found: Sequence[Predicted]) -> None:
+    """A table for the eye: files by the part of their path in which they differ, and the notes below it."""
+    paths = [one.path.absolute() for one in found]
+    above = os.path.commonpath([path.parent for path in paths])
+    names = [str(path.relative_to(above)) for path in paths]
+    columns = [column for column in found[0].row if column not in ("path", "notes")]
+    rows = [
+        (name, *(_number(one.row[column], 3) for column in columns)) for name, one in zip(names, found, strict=True)
+    ]
+    table(("file", *columns), rows)
+    for name, one in zip(names, found, strict=True):
+        if one.notes:
+            say("\n  - ".join([f"\n{name}", *one.notes]))
+
+
+def _number(value: object, digits: int = 6) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def _finite(value: object) -> object:
+    """JSON knows no number that is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number_or_name(extension: str | None) -> int | str | None:
+    return int(extension) if extension is not None and extension.isdigit() else extension
+
+
+def _pair(text: str) -> tuple[float, float]:
+    try:
+        y, x = map(float, text.split(","))
+    except ValueError:
+        raise InputError(f"--centre {text}: expected two numbers in pixels, as 150.5,148") from None
+    return y, x

@@ -1,0 +1,96 @@
+"""``arcformer train``: from a run file and overrides to a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arcformer.cli.output import first_process, left_out, say
+from arcformer.cli.resumable import Interrupted, command_line, resuming
+from arcformer.errors import InputError
+
+if TYPE_CHECKING:
+    from arcformer.training import Run
+
+__all__ = ["train"]
+
+
+def train(
+    context: typer.Context,
+    run_file: Annotated[
+        str | None, typer.Argument(metavar="RUN.toml", help="What the run is to be; all is as by default without it.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="section.field=value", help="What is to be different from that.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of the run: new, or empty.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in DIR, or begin it if there is none.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the whole configuration as TOML and stop.")
+    ] = False,
+) -> None:
+    """Train a network.
+
+    The run lies in DIR: configuration, weights, numbers and log. The fields are those that --print-config shows;
+    "arcformer models" and "arcformer tasks" say what backbone and task take. The same command with --resume goes on
+    where a run was interrupted, and ends with the same weights.
+
+    Example:
+      arcformer train runs/demo.toml --out demo/run
+      arcformer train --out run data.pixels=128 backbone.size=small training.steps=5000
+      arcformer train runs/demo.toml --print-config > mine.toml
+    """
+    from arcformer.config import as_toml, read
+    from arcformer.training import RunConfig
+
+    config = read(RunConfig, *_sorted_out([run_file or "", *(overrides or [])]))
+    if print_config:
+        say(as_toml(config).rstrip())
+        return
+    if out is None:
+        raise InputError("train: --out DIR is missing, the folder that the run is to lie in")
+    from arcformer.training import fit
+
+    try:
+        run = fit(config, out, resume=resume, quiet=quiet)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {_progress_kept(out)}, with: {resuming(context)}") from None
+    if first_process():
+        skipped = run.folder / "skipped.txt"
+        left_out(skipped.read_text().splitlines() if skipped.exists() else [])
+        say(_summary(run))
+        say(f"next: {command_line('evaluate', str(out), '--out', str(out.with_name(f'{out.name}-report')))}")
+
+
+def _sorted_out(words: list[str]) -> tuple[str | None, list[str]]:
+    """The run file, which is the one word without ``=``, wherever it stands, and the overrides."""
+    files = [word for word in words if word and ("=" not in word or word.endswith(".toml"))]
+    if len(files) > 1:
+        raise InputError(f"train takes one run file, got {' and '.join(files)}; an override is section.field=value")
+    return (files[0] if files else None), [word for word in words if word and word not in files]
+
+
+def _progress_kept(folder: Path) -> str:
+    """From which step a run that was interrupted goes on."""
+    from arcformer.training.resume import resume_files
+
+    kept = resume_files(folder / "resume")
+    return f"it goes on from step {int(kept[-1].stem.rpartition('-')[2])}" if kept else "it begins anew"
+
+
+def _summary(run: Run) -> str:
+    facts, (metric, _) = run.metrics, run.task.monitor
+    minutes, seconds = divmod(round(facts["seconds"]), 60)
+    value = facts["validation"][metric]
+    return (
+        f"validation {metric} {'not a number' if value is None else f'{value:.4f}'}, "
+        f"weights of step {facts['best_step']} of {run.config.training.steps}\n"
+        f"{facts['images_seen']:,} images seen, {facts['images_per_second']:,.0f} images/s, "
+        f"{minutes} min {seconds:02d} s on {facts['device']}\n"
+        f"run: {run.folder}"
+    )
