@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 __all__ = ["Row", "emit"]
+
+WIDE = 160
+"""Columns of a table that goes to a file or a pipe, where nobody is there to widen the window."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def emit(rows: Sequence[Row], json_path: str | Path | None = None) -> None:
     for row in rows:
         numbers = ("" if n is None else f"{n:.4g}" for n in (row.value, row.peer_value, row.ratio))
         table.add_row(row.name, row.unit, row.peer or "", *numbers)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     if json_path:
         flat = [{key: value for key, value in asdict(row).items() if value is not None} for row in rows]
         Path(json_path).write_text(json.dumps(flat, indent=2) + "\n")

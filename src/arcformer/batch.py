@@ -110,7 +110,7 @@ class LensBatch:
         shared = set.intersection(*(set(batch._tensors()) for batch in batches))
         joined = {name: torch.cat([batch._tensors()[name] for batch in batches]) for name in shared}
         extras = {name.removeprefix("extras."): joined.pop(name) for name in sorted(shared) if "." in name}
-        ids = tuple(i for batch in batches for i in batch.ids) if all(batch.ids for batch in batches) else ()
+        ids = tuple(i for batch in batches for i in batch.ids) if all(len(b.ids) == len(b) for b in batches) else ()
         named: dict[str, Any] = {name: None for name in first._tensors() if "." not in name} | joined
         return replace(first, **named, ids=ids, extras=extras)
 

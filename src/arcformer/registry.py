@@ -67,6 +67,8 @@ class Registry(Generic[T]):
         here = str(Path.cwd())
         sys.path.insert(0, here)
         try:
+            if not module or module.startswith("."):
+                raise ImportError("it names no module")
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise InputError(

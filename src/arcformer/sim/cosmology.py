@@ -7,30 +7,31 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from astropy.cosmology import FLRW
+from typing import Any
 
 __all__ = ["deflection_scaling", "flat_universe", "published_einstein_radius"]
 
 
 @lru_cache
-def flat_universe(hubble: float, matter: float, baryons: float) -> FLRW:
-    """A flat LambdaCDM universe: H0 in km/s/Mpc, matter and baryon densities today."""
-    from astropy.cosmology import FlatLambdaCDM
+def flat_universe(hubble: float, matter: float, baryons: float) -> Any:
+    """A flat LambdaCDM universe of astropy: H0 in km/s/Mpc, matter and baryon densities today."""
+    from astropy import cosmology
 
-    return FlatLambdaCDM(H0=hubble, Om0=matter, Ob0=baryons)
+    universe: Any = cosmology.FlatLambdaCDM  # its stubs know neither its parameters nor its distances
+    return universe(H0=hubble, Om0=matter, Ob0=baryons)
 
 
-def published_einstein_radius(z_lens: float, z_source: float, universe: FLRW) -> float:
+def published_einstein_radius(z_lens: float, z_source: float, universe: Any) -> float:
     """Einstein radius in arcsec of 1 Msun as DeepLenseSim computes it; it grows with the square root of the mass.
 
     The published code takes *luminosity* distances, and their difference for the distance between lens and source.
     Both are wrong (angular-diameter distances, and they do not subtract): 1.2815" come out for 1e12 Msun at
     z = 0.5 and 1.0, where 1.6645" are right.
     """
-    from astropy import constants, units
+    from astropy import constants as known
+    from astropy import units
+
+    constants: Any = known
 
     d_l = universe.luminosity_distance(z_lens)
     d_s = universe.luminosity_distance(z_source)
@@ -38,7 +39,7 @@ def published_einstein_radius(z_lens: float, z_source: float, universe: FLRW) ->
     return math.sqrt(square.to_value(units.one)) * 206265  # their rounding of arcsec per radian
 
 
-def deflection_scaling(z_lens: float, z_source: float, z_convention: float, universe: FLRW) -> float:
+def deflection_scaling(z_lens: float, z_source: float, z_convention: float, universe: Any) -> float:
     """Ratio of a deflection for a source at ``z_source`` to that for one at ``z_convention``: D_ls / D_s of each."""
 
     def reach(z: float) -> float:

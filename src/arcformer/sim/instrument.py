@@ -11,13 +11,15 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from arcformer.errors import InputError
+from arcformer.sim.kernels import at_a_time, kernel
+from arcformer.sim.poisson import poisson
 from arcformer.sim.priors import Prior
 
 __all__ = ["DoublePoissonCounts", "GaussianPSF", "Instrument", "Noise", "TwiceTheModel", "pixel_grid"]
 
 
 def pixel_grid(pixels: int, pixel_scale: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Coordinates in arcsec of the pixel centres about the middle of the image: x along columns, y along rows, (H, W)."""
+    """Coordinates in arcsec of pixel centres about the middle of the image: x along columns, y along rows, (H, W)."""
     axis = (torch.arange(pixels, dtype=dtype, device=device) - (pixels - 1) / 2) * pixel_scale
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return x, y
@@ -50,20 +52,30 @@ class GaussianPSF:
         profile = torch.tensor(self.profile(pixel_scale), dtype=torch.float64)
         return torch.outer(profile, profile).float()
 
-    def convolve(self, images: Tensor, pixel_scale: float) -> Tensor:
-        """Images (B, H, W) seen through the PSF: a sum of shifted images along one axis, then the other."""
-        profile = self.profile(pixel_scale)
+    def convolve(self, images: Tensor, pixel_scale: float, compiled: bool | None = None) -> Tensor:
+        """Images (B, H, W) seen through the PSF."""
+        profile = images.new_tensor(self.profile(pixel_scale))
         reach = len(profile) // 2
-        height, width = images.shape[-2:]
         padded = F.pad(images[:, None], (reach, reach, reach, reach), mode="replicate")[:, 0]
-        rows = sum(weight * padded[:, i : i + height] for i, weight in enumerate(profile))
-        return sum(weight * rows[:, :, i : i + width] for i, weight in enumerate(profile))  # pyright: ignore
+        return _blur(padded, profile, compiled=compiled)
+
+
+@kernel
+def _blur(padded: Tensor, profile: Tensor) -> Tensor:
+    """Sums of shifted images along one axis, then the other: (B, H + k - 1, W + k - 1) to (B, H, W), k weights."""
+    weights = profile.unbind()
+    height, width = (side - len(weights) + 1 for side in padded.shape[-2:])
+    rows = sum(weight * padded[:, i : i + height] for i, weight in enumerate(weights))
+    return sum(weight * rows[:, :, i : i + width] for i, weight in enumerate(weights))  # pyright: ignore
 
 
 class Noise(Protocol):
     """From the noise-free image to what is written to disk."""
 
-    unit: str
+    @property
+    def unit(self) -> str:
+        """Of the images with noise."""
+        ...
 
     def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
         """Parameters of the observation by name, (count,) each."""
@@ -78,7 +90,7 @@ class Noise(Protocol):
         ...
 
     def observe(self, clean: Tensor, parameters: dict[str, Tensor], generator: Generator) -> Tensor:
-        """Images with noise, in ``unit``. Clean images (B, H, W), flux per second and pixel; device of both the same."""
+        """Images with noise, in ``unit``, of clean images (B, H, W), flux per second and pixel; all on one device."""
         ...
 
 
@@ -106,11 +118,15 @@ class DoublePoissonCounts:
 
     def observe(self, clean: Tensor, parameters: dict[str, Tensor], generator: Generator) -> Tensor:
         exposure = parameters["exposure"][:, None, None]
+        few = at_a_time(len(clean), clean.shape[-2:].numel(), clean.device)
+        blocks = zip(clean.split(few), exposure.split(few), strict=True)
+        return torch.cat([self._counts(flux, time, generator) for flux, time in blocks])
+
+    def _counts(self, flux: Tensor, time: Tensor, generator: Generator) -> Tensor:
         # the two Gaussians are independent: one draw with the sum of their variances is the same distribution
-        scatter = (clean.abs() / exposure + self.background_rms**2).sqrt()
-        gaussian = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
-        rate = exposure * (clean + scatter * gaussian)
-        return torch.poisson(rate.clamp_(min=0), generator=generator)
+        scatter = (flux.abs() / time).add_(self.background_rms**2).sqrt_()
+        gaussian = torch.randn(flux.shape, generator=generator, dtype=flux.dtype, device=flux.device)
+        return poisson(gaussian.mul_(scatter).add_(flux).mul_(time).clamp_(min=0), generator)
 
 
 @dataclass(frozen=True)
@@ -144,4 +160,6 @@ class Instrument:
 
     def __post_init__(self) -> None:
         if self.pixels < 1 or self.pixel_scale <= 0:
-            raise InputError(f"an instrument of {self.pixels} pixels of {self.pixel_scale} arcsec: both must be positive")
+            raise InputError(
+                f"an instrument of {self.pixels} pixels of {self.pixel_scale} arcsec: both must be positive"
+            )

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
-import torch
 from torch import Generator, Tensor
 
 from arcformer.errors import InputError
@@ -189,7 +188,7 @@ _MODEL_1 = _register(
         targets=("log10_axion_mass_eV",),
         aliases={"no": "no_sub", "sphere": "cdm", "sub": "cdm", "vort": "axion", "vortex": "axion"},
         faults=(
-            "Einstein radii come from luminosity distances and their difference: 1.2815 arcsec for the halo, not 1.6645",
+            "Einstein radii come from luminosity distances and their difference: 1.2815 arcsec, not 1.6645",
             "the macromodel never varies, and of the source only its position",
             "subhalo masses follow p(m) ~ m^-0.9, not the documented m^-1.9: about 110 times too much mass",
             "there are always 25 subhalos: the Poisson number is drawn and not used",
@@ -239,7 +238,8 @@ _register(
         ),
         assumptions=(
             "the committed script names an instrument that its code does not know and cannot run; the published images"
-            " are taken to be Model II's with lenstronomy's WFC3 F160W: 0.08 arcsec per pixel, FWHM 0.08, zero point 25.96",
+            " are taken to be Model II's with lenstronomy's WFC3 F160W: 0.08 arcsec per pixel, FWHM 0.08,"
+            " zero point 25.96",
         ),
     )
 )

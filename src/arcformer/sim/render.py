@@ -6,11 +6,7 @@ stream under (seed, names): the same seed gives the same lenses whatever the dev
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -19,17 +15,12 @@ from arcformer.batch import LensBatch
 from arcformer.errors import InputError, near
 from arcformer.randomness import stream
 from arcformer.sim.instrument import pixel_grid
-from arcformer.sim.lens import macromodel_deflection, point_mass_deflection
+from arcformer.sim.kernels import at_a_time, can_compile, kernel
+from arcformer.sim.lens import ellipse, macromodel_deflection, point_mass_deflection
 from arcformer.sim.light import sersic_brightness
 from arcformer.sim.presets import PRESETS, Preset
 
-__all__ = ["balanced_labels", "clean_images", "draw", "simulate"]
-
-MACROMODEL = ("theta_E", "e1", "e2", "lens_x", "lens_y", "gamma1", "gamma2")
-SOURCE = (
-    "source_amplitude", "source_size", "source_index", "source_e1", "source_e2", "source_x", "source_y",
-)  # fmt: skip
-POINTS = ("point_x", "point_y", "point_theta_E")
+__all__ = ["balanced_labels", "can_compile", "clean_images", "draw", "simulate"]
 
 
 def simulate(
@@ -43,7 +34,7 @@ def simulate(
     device: torch.device | str = "cpu",
     truth: bool = False,
 ) -> LensBatch:
-    """Simulate lenses of a preset: images in its physical unit, labels, targets, and every drawn parameter in ``extras``.
+    """Simulate lenses of a preset: images in its physical unit, labels, targets; ``extras`` holds all that was drawn.
 
     Args:
         preset: a preset or the name of one.
@@ -131,52 +122,52 @@ def clean_images(
     ``compiled`` None compiles where a compiler is at hand: 12 to 40 times faster, for some seconds once.
     """
     device = torch.device(device)
-    deflect, add_points, shine = _kernels(can_compile() if compiled is None else compiled)
-    size = _central(preset, pixels)
-    x, y = pixel_grid(size, preset.pixel_scale, dtype, device)
+    compiled = can_compile() if compiled is None else compiled
+    size, psf = _central(preset, pixels), preset.instrument.psf
+    x, y = (axis.flatten() for axis in pixel_grid(size, preset.pixel_scale, dtype, device))
     images = torch.empty(len(parameters["theta_E"]), size, size, dtype=dtype, device=device)
-    lens, source, points = (
-        torch.stack([parameters[name] for name in names]).to(device, dtype) for names in (MACROMODEL, SOURCE, POINTS)
-    )
+    lens, source, points = (columns.to(device, dtype) for columns in _columns(preset, parameters))
+    few = at_a_time(len(images), size**2, device)
     for number in parameters["point_count"].unique().tolist():
-        rows = (parameters["point_count"] == number).nonzero()[:, 0].to(device)
-        if len(rows) == 1:
-            rows = rows.repeat(2)  # a batch of one would be compiled anew
-        ax, ay = deflect(lens[:, rows], x, y)
-        for block in _blocks(points[:, rows, :number]):
-            ax, ay = add_points(ax, ay, block, x, y)
-        brightness = shine(source[:, rows], ax, ay, x, y, preset.geometry.deflection_scaling)
-        images[rows] = preset.instrument.psf.convolve(brightness * preset.pixel_scale**2, preset.pixel_scale)
+        for rows in (parameters["point_count"] == number).nonzero()[:, 0].to(device).split(few):
+            if len(rows) == 1:
+                rows = rows.repeat(2)  # a batch of one would be compiled anew
+            bent = tuple(images.new_zeros(len(rows), size**2) for _ in "xy") if number else ()
+            for block in _blocks(points[:, rows, :number]):
+                bent = _add_point_masses(*bent, block, x, y, compiled=compiled)
+            brightness = _brightness(lens[:, rows], source[:, rows], x, y, *bent, compiled=compiled)
+            images[rows] = psf.convolve(brightness.unflatten(1, (size, size)), preset.pixel_scale, compiled)
     return images
-
-
-def can_compile() -> bool:
-    """Whether torch can compile the rendering here: a C++ compiler is at hand and nobody switched it off."""
-    return not os.environ.get("ARCFORMER_EAGER") and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 BLOCK = 25  # point masses in one compiled pass: more compile slower, fewer read the images more often
 FAR = 1e3  # arcsec, where the padding of a block stands
 
 
-@lru_cache
-def _kernels(compiled: bool) -> tuple[Callable[..., Any], ...]:
-    """The three steps of rendering; compiled once for all presets, batch sizes and numbers of point masses."""
-    kernels = (_macromodel, _add_point_masses, _source_brightness)
-    return tuple(torch.compile(kernel, dynamic=True) for kernel in kernels) if compiled else kernels
+def _columns(preset: Preset, parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """What the kernels take, parameter by parameter: of the lenses (9, B), the sources (8, B), the points (3, B, N)."""
+    p = parameters
+    scaling = torch.full_like(p["theta_E"], preset.geometry.deflection_scaling)
+    lens = (p["theta_E"], *ellipse(p["e1"], p["e2"]), p["lens_x"], p["lens_y"], p["gamma1"], p["gamma2"], scaling)
+    shape = (p["source_size"], p["source_index"], *ellipse(p["source_e1"], p["source_e2"]))
+    source = (p["source_amplitude"] * preset.pixel_scale**2, *shape, p["source_x"], p["source_y"])
+    return torch.stack(lens), torch.stack(source), torch.stack([p["point_x"], p["point_y"], p["point_theta_E"]])
 
 
-def _macromodel(lens: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    return macromodel_deflection(*lens[:, :, None, None].unbind(), x, y)
-
-
+@kernel
 def _add_point_masses(ax: Tensor, ay: Tensor, block: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    px, py = point_mass_deflection(*block.unbind(), x, y)
+    px, py = point_mass_deflection(*block.unbind(), x=x, y=y)
     return ax + px, ay + py
 
 
-def _source_brightness(source: Tensor, ax: Tensor, ay: Tensor, x: Tensor, y: Tensor, scaling: float) -> Tensor:
-    return sersic_brightness(*source[:, :, None, None].unbind(), x - scaling * ax, y - scaling * ay)
+@kernel
+def _brightness(lens: Tensor, source: Tensor, x: Tensor, y: Tensor, *bent: Tensor) -> Tensor:
+    """Of the source, per pixel, behind the macromodel and what is bent besides, if anything."""
+    *macromodel, scaling = lens[:, :, None].unbind()
+    ax, ay = macromodel_deflection(*macromodel, x=x, y=y)
+    if bent:
+        ax, ay = ax + bent[0], ay + bent[1]
+    return sersic_brightness(*source[:, :, None].unbind(), x=x - scaling * ax, y=y - scaling * ay)
 
 
 def _blocks(points: Tensor) -> Iterator[Tensor]:

@@ -23,8 +23,10 @@ FULL_TURN = Uniform(0.0, 2 * math.pi)
 class Population(Protocol):
     """Substructure of one class."""
 
-    size: int
-    """How many point masses a lens has."""
+    @property
+    def size(self) -> int:
+        """How many point masses a lens has."""
+        ...
 
     def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
         """Parameters of ``count`` lenses, (count, ...) each, float64."""

@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from arcformer.batch import LensBatch
@@ -214,4 +215,5 @@ def _logistic() -> BaseEstimator:
 
 def _predicted(model: BaseEstimator, x: NDArray, y: NDArray, folds: StratifiedKFold) -> NDArray[np.float64]:
     """Probabilities (N, K) for every image, from the fold in which it was left out."""
-    return np.asarray(cross_val_predict(model, x, y, cv=folds, method="predict_proba"))
+    with threadpool_limits(1, "blas"):  # the matrices are tiny: threads would wait for each other and do nothing else
+        return np.asarray(cross_val_predict(model, x, y, cv=folds, method="predict_proba"))
