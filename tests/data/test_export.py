@@ -181,3 +181,14 @@ def test_nothing_is_overwritten_and_no_half_is_left(store, tmp_path, kind, monke
     with pytest.raises(InputError, match=r"out cannot be written to \(Not enough space"):
         EXPORTS[kind](store, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full"]
+
+
+def test_counts_with_a_background_are_not_rounded(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARCFORMER_EAGER", "1")
+    store, out = tmp_path / "store", tmp_path / "out"
+    write_store("corrected/model-1", store, count=3, seed=0, pixels=32)
+    export_fits(store, out)
+    images = StoredBatches(store, batch_size=3).batch(0)
+    written = {fits.getheader(path)["IMAGEID"]: read_fits(path).images for path in out.glob("*/*.fits")}
+    for row, name in enumerate(images.ids):
+        assert written[name].equal(images.images[row : row + 1])

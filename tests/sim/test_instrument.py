@@ -20,7 +20,7 @@ FLUX = torch.tensor([0.08, 0.2, 0.5, 1.0, 2.0])  # far enough above zero not to 
 
 def observed(flux: float, exposure: float, count: int = 40_000, seed: int = 0) -> torch.Tensor:
     """Pixels of one brightness."""
-    clean = torch.full((1, 1, count), flux)
+    clean = torch.full((1, 1, 1, count), flux)
     return NOISE.observe(clean, {"exposure": torch.tensor([exposure])}, torch.Generator().manual_seed(seed)).flatten()
 
 
@@ -28,7 +28,7 @@ def observed(flux: float, exposure: float, count: int = 40_000, seed: int = 0) -
 @pytest.mark.parametrize("flux", FLUX.tolist())
 def test_mean_and_scatter_are_as_stated_at_every_flux(flux, exposure):
     counts, known = observed(flux, exposure), {"exposure": torch.tensor([exposure])}
-    clean = torch.full((1, 1, 1), flux)
+    clean = torch.full((1, 1, 1, 1), flux)
     std = NOISE.std(clean, known).item()
     assert std == pytest.approx(np.sqrt(2 * exposure * flux + (exposure * 0.01) ** 2))
     assert NOISE.mean(clean, known).item() == pytest.approx(exposure * flux)
@@ -56,21 +56,21 @@ def test_clipped_or_not_it_is_the_noise_of_the_published_code(flux):
 
 
 def test_each_image_has_its_own_exposure():
-    clean = torch.full((40, 30, 30), 0.3)
+    clean = torch.full((40, 1, 30, 30), 0.3)
     exposure = torch.linspace(1000, 3000, 40)
     counts = NOISE.observe(clean, {"exposure": exposure}, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(counts.mean((1, 2)), 0.3 * exposure, rtol=0.02, atol=0)
+    torch.testing.assert_close(counts.mean((1, 2, 3)), 0.3 * exposure, rtol=0.02, atol=0)
 
 
 def test_no_image_is_no_error():
-    nothing = torch.zeros(0, 5, 5)
-    assert NOISE.observe(nothing, {"exposure": torch.zeros(0)}, torch.Generator()).shape == (0, 5, 5)
+    nothing = torch.zeros(0, 1, 5, 5)
+    assert NOISE.observe(nothing, {"exposure": torch.zeros(0)}, torch.Generator()).shape == (0, 1, 5, 5)
 
 
 @pytest.mark.parametrize("name", ["deeplense/model-2", "deeplense/model-3"])
 def test_models_2_and_3_are_exactly_twice_the_clean_image(name):
     batch = simulate(name, 6, seed=3, truth=True)
-    clean = clean_images(PRESETS.get(name), batch.extras)[:, None]
+    clean = clean_images(PRESETS.get(name), batch.extras)
     assert batch.images.equal(2 * clean)
     assert batch.extras["clean"].equal(2 * clean)
     assert batch.noise_std.eq(0).all()

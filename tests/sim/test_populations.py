@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from arcformer.errors import InputError
-from arcformer.sim.presets import PRESETS, Geometry, SersicSource
+from arcformer.sim.cosmology import Geometry
+from arcformer.sim.galaxies import Galaxy
+from arcformer.sim.presets import PRESETS
 from arcformer.sim.priors import Fixed
 from arcformer.sim.render import draw
 
@@ -137,5 +139,5 @@ def test_the_einstein_radius_of_a_subhalo_grows_with_the_root_of_its_mass(model_
 def test_what_cannot_be_a_preset_is_refused():
     with pytest.raises(InputError, match=r"z_lens 1\.0 and z_source 0\.5: expected 0 < z_lens < z_source"):
         Geometry(z_lens=1.0, z_source=0.5)
-    with pytest.raises(InputError, match="either source_amplitude or source_magnitude"):
-        SersicSource(*[Fixed(0.0)] * 6)
+    with pytest.raises(InputError, match="either amplitude or magnitude"):
+        Galaxy(*[Fixed(0.0)] * 6)

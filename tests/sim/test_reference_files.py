@@ -111,7 +111,7 @@ WRONG = {
     "noise once": (with_noise(ONE, OnceNoisy(ONE.instrument.noise.exposure, 0.01)), "no_sub"),
     "background": (with_noise(ONE, replace(ONE.instrument.noise, background_rms=0.015)), "no_sub"),
     "exposure": (with_noise(ONE, replace(ONE.instrument.noise, exposure=LogUniform(10**3.2, 10**3.7))), "no_sub"),
-    "magnitude": (replace(TWO, source=replace(TWO.source, source_magnitude=Fixed(20.05))), "axion"),
+    "magnitude": (replace(TWO, source=replace(TWO.source, magnitude=Fixed(20.05))), "axion"),
     "pixel scale": (replace(TWO, instrument=replace(TWO.instrument, pixel_scale=0.1)), "no_sub"),
     "deflection scaling": (replace(TWO, geometry=replace(TWO.geometry, z_convention=None)), "no_sub"),
     "mass function": (with_subhalos(TWO, mass=PowerLaw(-1.9, 1e6, 1e10)), "cdm"),

@@ -136,7 +136,10 @@ def _number(name: str) -> int:
 
 def _pixels(image: LensBatch, counts: type[np.integer], flux: type[np.floating]) -> NDArray[Any]:
     pixels = image.images[0].numpy()
-    return np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels, counts if image.unit == "counts" else flux)
+    whole_numbers = image.unit == "counts" and bool(
+        (pixels == np.rint(pixels)).all()
+    )  # with a background, they are not
+    return np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels, counts if whole_numbers else flux)
 
 
 def _describe(header: fits.Header, image: LensBatch) -> None:
@@ -163,15 +166,15 @@ def _describe(header: fits.Header, image: LensBatch) -> None:
 
 def _tables(image: LensBatch) -> list[fits.BinTableHDU]:
     """A table for the parameters of each kind of mass, as far as its ``_count`` says that there are any."""
-    columns: dict[str, list[fits.Column]] = {}
+    columns: dict[tuple[str, int], list[fits.Column]] = {}
     for name, values in sorted(image.extras.items()):
         if values.ndim != 2:
             continue
         kind = name.partition("_")[0]
         rows = values[0, : int(image.extras.get(f"{kind}_count", values.shape[1]))].numpy()
         if len(rows):
-            columns.setdefault(kind, []).append(fits.Column(name, "D", unit=_unit(name), array=rows))
-    return [fits.BinTableHDU.from_columns(found, name=kind.upper()) for kind, found in columns.items()]
+            columns.setdefault((kind, len(rows)), []).append(fits.Column(name, "D", unit=_unit(name), array=rows))
+    return [fits.BinTableHDU.from_columns(found, name=kind.upper()) for (kind, _), found in columns.items()]
 
 
 def _unit(name: str) -> str:

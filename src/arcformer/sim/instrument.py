@@ -60,6 +60,36 @@ class GaussianPSF:
         return _blur(padded, profile, compiled=compiled)
 
 
+@dataclass(frozen=True, eq=False)
+class PixelPSF:
+    """An empirical PSF, (k, k), k odd, summing to one, on pixels of ``pixel_scale`` arcsec."""
+
+    pixels: Tensor
+    pixel_scale: float
+
+    def __post_init__(self) -> None:
+        shape, total = tuple(self.pixels.shape), float(self.pixels.double().sum())
+        if len(shape) != 2 or shape[0] != shape[1] or shape[0] % 2 == 0 or abs(total - 1) > 1e-3:
+            raise InputError(
+                f"a PSF of shape {shape} sums to {total:.4g}: expected a square of odd size that sums to 1"
+            )
+
+    def kernel(self, pixel_scale: float) -> Tensor:
+        """The kernel as an image, (k, k) float32."""
+        if abs(pixel_scale / self.pixel_scale - 1) > 1e-3:
+            raise InputError(f"the PSF is on pixels of {self.pixel_scale:g} arcsec, not on those of {pixel_scale:g}")
+        return self.pixels.float()
+
+    def convolve(self, images: Tensor, pixel_scale: float, compiled: bool | None = None) -> Tensor:
+        """Images (B, H, W) seen through the PSF, by Fourier transform; beyond the edge the outermost pixels go on."""
+        kernel = self.kernel(pixel_scale).to(images)
+        reach, (height, width) = kernel.shape[0] // 2, images.shape[-2:]
+        padded = F.pad(images[:, None], (reach, reach, reach, reach), mode="replicate")[:, 0]
+        size = padded.shape[-2:]
+        spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=size)
+        return torch.fft.irfft2(spectrum, s=size)[:, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
+
+
 @kernel
 def _blur(padded: Tensor, profile: Tensor) -> Tensor:
     """Sums of shifted images along one axis, then the other: (B, H + k - 1, W + k - 1) to (B, H, W), k weights."""
@@ -69,12 +99,24 @@ def _blur(padded: Tensor, profile: Tensor) -> Tensor:
     return sum(weight * rows[:, :, i : i + width] for i, weight in enumerate(weights))  # pyright: ignore
 
 
+class PSF(Protocol):
+    """What a point looks like."""
+
+    def kernel(self, pixel_scale: float) -> Tensor:
+        """As an image of odd size, (k, k) float32, on pixels of ``pixel_scale`` arcsec."""
+        ...
+
+    def convolve(self, images: Tensor, pixel_scale: float, compiled: bool | None = None) -> Tensor:
+        """Images (B, H, W) seen through it."""
+        ...
+
+
 class Noise(Protocol):
     """From the noise-free image to what is written to disk."""
 
     @property
     def unit(self) -> str:
-        """Of the images with noise."""
+        """Of the images."""
         ...
 
     def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
@@ -90,7 +132,7 @@ class Noise(Protocol):
         ...
 
     def observe(self, clean: Tensor, parameters: dict[str, Tensor], generator: Generator) -> Tensor:
-        """Images with noise, in ``unit``, of clean images (B, H, W), flux per second and pixel; all on one device."""
+        """Images with noise, in ``unit``, of clean ones (B, C, H, W), flux per second and pixel; all on one device."""
         ...
 
 
@@ -110,15 +152,15 @@ class DoublePoissonCounts:
         return {"exposure": self.exposure.draw((count,), generator)}
 
     def mean(self, clean: Tensor, parameters: dict[str, Tensor]) -> Tensor:
-        return parameters["exposure"][:, None, None] * clean
+        return parameters["exposure"][:, None, None, None] * clean
 
     def std(self, clean: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         mean = self.mean(clean, parameters)
-        return (2 * mean + (parameters["exposure"][:, None, None] * self.background_rms) ** 2).sqrt()
+        return (2 * mean + (parameters["exposure"][:, None, None, None] * self.background_rms) ** 2).sqrt()
 
     def observe(self, clean: Tensor, parameters: dict[str, Tensor], generator: Generator) -> Tensor:
-        exposure = parameters["exposure"][:, None, None]
-        few = at_a_time(len(clean), clean.shape[-2:].numel(), clean.device)
+        exposure = parameters["exposure"][:, None, None, None]
+        few = at_a_time(len(clean), clean.shape[1:].numel(), clean.device)
         blocks = zip(clean.split(few), exposure.split(few), strict=True)
         return torch.cat([self._counts(flux, time, generator) for flux, time in blocks])
 
@@ -127,6 +169,66 @@ class DoublePoissonCounts:
         scatter = (flux.abs() / time).add_(self.background_rms**2).sqrt_()
         gaussian = torch.randn(flux.shape, generator=generator, dtype=flux.dtype, device=flux.device)
         return poisson(gaussian.mul_(scatter).add_(flux).mul_(time).clamp_(min=0), generator)
+
+
+@dataclass(frozen=True)
+class PhotonNoise:
+    """Noise as it is, once, and nothing is clipped: Poisson(t f) photons, and a Gaussian background about zero.
+
+    With f the flux per second and t the exposure, the variance is t f + (t background)^2 in counts. ``per_second``
+    divides image and noise by t.
+    """
+
+    exposure: Prior
+    background_rms: float
+    per_second: bool = False
+
+    @property
+    def unit(self) -> str:
+        return "e-/s" if self.per_second else "counts"
+
+    def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
+        return {"exposure": self.exposure.draw((count,), generator)}
+
+    def mean(self, clean: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+        return clean * self._time(parameters)
+
+    def std(self, clean: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+        exposure = parameters["exposure"][:, None, None, None]
+        return self._time(parameters) * (clean / exposure + self.background_rms**2).sqrt()
+
+    def observe(self, clean: Tensor, parameters: dict[str, Tensor], generator: Generator) -> Tensor:
+        exposure, time = parameters["exposure"][:, None, None, None], self._time(parameters)
+        few = at_a_time(len(clean), clean.shape[1:].numel(), clean.device)
+        blocks = zip(clean.split(few), exposure.split(few), strict=True)
+        return torch.cat([self._rates(flux, exposed, generator) for flux, exposed in blocks]).mul_(time)
+
+    def _rates(self, flux: Tensor, exposure: Tensor, generator: Generator) -> Tensor:
+        background = torch.randn(flux.shape, generator=generator, dtype=flux.dtype, device=flux.device)
+        photons = poisson((exposure * flux).clamp_(min=0), generator)
+        return photons.div_(exposure).add_(background, alpha=self.background_rms)
+
+    def _time(self, parameters: dict[str, Tensor]) -> Tensor:
+        exposure = parameters["exposure"][:, None, None, None]
+        return torch.ones_like(exposure) if self.per_second else exposure
+
+
+def sky_background(
+    *,
+    exposure: float,
+    exposures: int,
+    read_noise: float,
+    sky_magnitude: float,
+    zero_point: float,
+    pixel_scale: float,
+) -> float:
+    """Standard deviation of the background of a pixel, e-/s: the sky's photons and the read-outs of all exposures.
+
+    ``exposure`` in s, ``read_noise`` in e-, ``sky_magnitude`` per arcsec^2, as lenstronomy's ``bkg_noise``.
+    """
+    time = exposure * exposures
+    sky = 10 ** (-0.4 * (sky_magnitude - zero_point)) * pixel_scale**2
+    return math.sqrt(exposures * read_noise**2 + sky * time) / time
 
 
 @dataclass(frozen=True)
@@ -150,13 +252,17 @@ class TwiceTheModel:
 
 @dataclass(frozen=True)
 class Instrument:
-    """A square detector: pixels per side, arcsec per pixel, PSF, noise, and the magnitude of one count per second."""
+    """A square detector: pixels per side, arcsec per pixel, PSF, noise, and the magnitude of one count per second.
+
+    ``copies`` writes every image so many times over, as bands of one image.
+    """
 
     pixels: int
     pixel_scale: float
-    psf: GaussianPSF
+    psf: PSF
     noise: Noise
     zero_point: float | None = None
+    copies: int = 1
 
     def __post_init__(self) -> None:
         if self.pixels < 1 or self.pixel_scale <= 0:

@@ -8,12 +8,15 @@ without conversion (the Einstein radius of the ellipsoid, the components of the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
 import torch
 from torch import Tensor
 
-__all__ = ["ellipse", "macromodel_deflection", "point_mass_deflection", "turned"]
+from arcformer.sim.powerlaw import epl_deflection, multipole_deflection
 
-NEAREST = 1e-30  # arcsec^2, so that a ray through the very centre divides by something
+__all__ = ["Macromodel", "ellipse", "point_mass_deflection", "turned"]
 
 
 def ellipse(e1: Tensor, e2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,38 +30,53 @@ def turned(x: Tensor, y: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, 
     return x * cosine + y * sine, y * cosine - x * sine
 
 
-def macromodel_deflection(
-    theta_E: Tensor,
-    q: Tensor,
-    cosine: Tensor,
-    sine: Tensor,
-    x0: Tensor,
-    y0: Tensor,
-    gamma1: Tensor,
-    gamma2: Tensor,
-    x: Tensor,
-    y: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Deflection of a singular isothermal ellipsoid (Kormann et al. 1994, eq. 27a) and of shear about the origin.
+@dataclass(frozen=True)
+class Macromodel:
+    """An elliptical power law with external shear about the origin and multipoles of order 3 and 4, of B lenses.
 
-    Along the axes of the ellipsoid it is theta_E sqrt(q) / f (atan(f u / psi), atanh(f v / psi)), with
-    f^2 = 1 - q^2 and psi^2 = q^2 u^2 + v^2; theta_E is the Einstein radius averaged over the axes.
-
-    Args:
-        theta_E, q, cosine, sine, x0, y0: Einstein radius, shape (see ``ellipse``) and centre, each (B, 1).
-        gamma1, gamma2: shear, each (B, 1).
-        x, y: where, (P,) or (B, P).
-
-    Returns:
-        Its two components, (B, P).
+    Each attribute is (B, 1), or (B,) where it is stacked: Einstein radius, slope of the convergence (1 is isothermal),
+    axis ratio with cosine and sine of the position angle (see ``ellipse``), centre, shear; of each multipole the
+    amplitude in arcsec, and cosine and sine of m times its angle.
     """
-    q = q.clamp(max=1 - 8 * torch.finfo(q.dtype).eps)  # the formula divides by f
-    f = (1 - q**2).sqrt()
-    u, v = turned(x - x0, y - y0, cosine, sine)
-    f_over_psi = f * (q**2 * u**2 + v**2 + NEAREST).rsqrt()
-    strength = theta_E * q.sqrt() / f
-    halo_x, halo_y = turned(strength * (u * f_over_psi).atan(), strength * (v * f_over_psi).atanh(), cosine, -sine)
-    return halo_x + gamma1 * x + gamma2 * y, halo_y + gamma2 * x - gamma1 * y
+
+    theta_E: Tensor
+    slope: Tensor
+    q: Tensor
+    cosine: Tensor
+    sine: Tensor
+    x0: Tensor
+    y0: Tensor
+    gamma1: Tensor
+    gamma2: Tensor
+    m3: Tensor
+    m3_cosine: Tensor
+    m3_sine: Tensor
+    m4: Tensor
+    m4_cosine: Tensor
+    m4_sine: Tensor
+
+    @classmethod
+    def of(cls, p: Mapping[str, Tensor]) -> Macromodel:
+        """From drawn parameters (B,): ellipticity as e1 and e2, multipole amplitudes in Einstein radii."""
+        return cls(
+            p["theta_E"], p["slope"], *ellipse(p["e1"], p["e2"]), p["lens_x"], p["lens_y"], p["gamma1"], p["gamma2"],
+            p["m3"] * p["theta_E"], (3 * p["m3_angle"]).cos(), (3 * p["m3_angle"]).sin(),
+            p["m4"] * p["theta_E"], (4 * p["m4_angle"]).cos(), (4 * p["m4_angle"]).sin(),
+        )  # fmt: skip
+
+    def stacked(self) -> Tensor:
+        """All attributes one after another, (15, B)."""
+        return torch.stack([getattr(self, field.name) for field in fields(self)])
+
+    def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Its two components (B, P), at (x, y), (P,) or (B, P)."""
+        dx, dy = x - self.x0, y - self.y0
+        u, v = turned(dx, dy, self.cosine, self.sine)
+        halo_x, halo_y = turned(*epl_deflection(self.theta_E, self.slope, self.q, u, v), self.cosine, -self.sine)
+        shear_x, shear_y = self.gamma1 * x + self.gamma2 * y, self.gamma2 * x - self.gamma1 * y
+        tri_x, tri_y = multipole_deflection(self.m3, self.m3_cosine, self.m3_sine, 3, dx, dy)
+        quad_x, quad_y = multipole_deflection(self.m4, self.m4_cosine, self.m4_sine, 4, dx, dy)
+        return halo_x + shear_x + tri_x + quad_x, halo_y + shear_y + tri_y + quad_y
 
 
 def point_mass_deflection(px: Tensor, py: Tensor, theta_E: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

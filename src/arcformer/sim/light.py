@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from caustics.light.func import k_lenstronomy
 from torch import Tensor
 
-from arcformer.sim.lens import turned
+from arcformer.sim.lens import ellipse, turned
 
-__all__ = ["sersic_brightness", "sersic_flux"]
+__all__ = ["sersic_brightness", "sersic_flux", "sersics"]
+
+COMPONENT = ("amplitude", "size", "index", "e1", "e2", "x", "y")
 
 
 def sersic_brightness(
@@ -43,3 +47,19 @@ def sersic_flux(size: Tensor, index: Tensor) -> Tensor:
     """
     b = k_lenstronomy(index)
     return 2 * torch.pi * index * size**2 * torch.exp(b - 2 * index * b.log() + torch.lgamma(2 * index))
+
+
+def sersics(parameters: Mapping[str, Tensor], name: str) -> Tensor:
+    """The components of a source or of the lens's light, (8, B, K), as ``sersic_brightness`` takes them; K may be 0.
+
+    From drawn parameters ``name_amplitude``, ``name_size`` and so on, (B,) each, and more of them in
+    ``name_clump_...``, (B, K - 1) each.
+    """
+    size = len(parameters["theta_E"])
+    stacks = [torch.empty(8, size, 0, dtype=torch.float64)]
+    for prefix in (name, f"{name}_clump"):
+        if f"{prefix}_amplitude" in parameters:
+            p = {key: parameters[f"{prefix}_{key}"].view(size, -1) for key in COMPONENT}
+            shape = (p["amplitude"], p["size"], p["index"], *ellipse(p["e1"], p["e2"]), p["x"], p["y"])
+            stacks.append(torch.stack(shape))
+    return torch.cat(stacks, dim=2)

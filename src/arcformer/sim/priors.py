@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from arcformer.errors import InputError
 
-__all__ = ["Fixed", "LogUniform", "PowerLaw", "Prior", "Uniform"]
+__all__ = ["NOTHING", "ONE", "Fixed", "LogUniform", "Normal", "PowerLaw", "Prior", "Uniform"]
 
 
 class Prior(Protocol):
@@ -30,6 +30,9 @@ class Fixed:
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Tensor:
         return torch.full(shape, self.value, dtype=torch.float64)
+
+
+NOTHING, ONE = Fixed(0.0), Fixed(1.0)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,21 @@ class LogUniform:
 
     def draw(self, shape: tuple[int, ...], generator: Generator) -> Tensor:
         return Uniform(math.log(self.low), math.log(self.high)).draw(shape, generator).exp()
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Gaussian."""
+
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise InputError(f"{self} cannot be drawn from: expected a positive std")
+
+    def draw(self, shape: tuple[int, ...], generator: Generator) -> Tensor:
+        return self.mean + self.std * torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 @dataclass(frozen=True)

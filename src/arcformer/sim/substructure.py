@@ -1,35 +1,57 @@
 """Populations of dark matter below the halo: how many, how heavy, where. Masses Msun, angles arcsec.
 
-Each class of a preset has one. ``draw`` gives parameters by name, among them always the same three that are rendered:
-``point_x``, ``point_y`` and ``point_mass``, (B, N).
+Each class of a preset has one. Its ``draw`` gives parameters by name. Those that are rendered come as tables of one
+kind of deflector (see ``deflectors.py``), every column (B, N) and padded: ``point_x``, ``point_y``, ``point_mass`` and
+``point_count`` (B,), and likewise for ``subhalo`` and ``line``.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
 
-from arcformer.sim.priors import Prior, Uniform
+from arcformer.errors import InputError
+from arcformer.sim.cosmology import Geometry
+from arcformer.sim.halos import concentration
+from arcformer.sim.priors import LogUniform, PowerLaw, Prior, Uniform
 
-__all__ = ["NoSubstructure", "PointMassSubhalos", "Population", "PublishedVortex"]
+__all__ = [
+    "NoSubstructure",
+    "PointMassSubhalos",
+    "Population",
+    "PublishedVortex",
+    "Subhalos",
+    "Vortex",
+    "WarmSubhalos",
+]
+
+Lens = Mapping[str, Tensor]
 
 FULL_TURN = Uniform(0.0, 2 * math.pi)
+
+HALF_LENGTH = 0.06e-22 / 2
+"""Half-length of a vortex, arcsec, times the axion's mass, eV: DeepLenseSim's de Broglie wavelength at z = 0.5."""
 
 
 class Population(Protocol):
     """Substructure of one class."""
 
     @property
-    def size(self) -> int:
-        """How many point masses a lens has."""
+    def tables(self) -> Mapping[str, int]:
+        """The kinds of deflectors it has, and how many rows a lens's table of each has room for."""
         ...
 
-    def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
-        """Parameters of ``count`` lenses, (count, ...) each, float64."""
+    def draw(self, lens: Lens, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
+        """Parameters of the substructure of B lenses, (B, ...) each, float64, the numbers of deflectors int64.
+
+        ``lens`` are the parameters of the halo and the shear, (B,) each. They may say where something is, and are drawn
+        without regard to the class.
+        """
         ...
 
 
@@ -37,11 +59,10 @@ class Population(Protocol):
 class NoSubstructure:
     """A smooth lens."""
 
-    size: int = 0
+    tables: Mapping[str, int] = field(default_factory=dict)
 
-    def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
-        nothing = torch.zeros(count, 0, dtype=torch.float64)
-        return {"point_x": nothing, "point_y": nothing, "point_mass": nothing}
+    def draw(self, lens: Lens, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -52,35 +73,180 @@ class PointMassSubhalos:
     mass: Prior
     radius: Prior
 
-    def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
+    @property
+    def tables(self) -> Mapping[str, int]:
+        return {"point": self.size}
+
+    def draw(self, lens: Lens, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
+        count = len(lens["theta_E"])
         shape = (count, self.size)
         mass = self.mass.draw(shape, generator)
         radius, angle = self.radius.draw(shape, generator), FULL_TURN.draw(shape, generator)
-        return {"point_x": radius * angle.sin(), "point_y": radius * angle.cos(), "point_mass": mass}
+        return {
+            "point_x": radius * angle.sin(),
+            "point_y": radius * angle.cos(),
+            "point_mass": mass,
+            "point_count": torch.full((count,), self.size),
+        }
 
 
 @dataclass(frozen=True)
 class PublishedVortex:
-    """A vortex as ``size`` equal point masses on a line through the centre of the lens, at any angle.
-
-    Its half-length is the de Broglie wavelength that DeepLenseSim takes for an axion of mass m at z = 0.5,
-    0.06" * 1e-22 eV / (2 m).
-    """
+    """A vortex as ``size`` equal point masses on a line through the centre of the lens, at any angle."""
 
     size: int
     mass: float
     axion_mass_eV: Prior
 
-    def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
+    @property
+    def tables(self) -> Mapping[str, int]:
+        return {"point": self.size}
+
+    def draw(self, lens: Lens, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
+        count = len(lens["theta_E"])
         axion = self.axion_mass_eV.draw((count,), generator)
         angle = FULL_TURN.draw((count,), generator)
-        half_length = 0.06e-22 / (2 * axion)
+        half_length = HALF_LENGTH / axion
         along = half_length[:, None] * torch.linspace(-1, 1, self.size, dtype=torch.float64)
         return {
             "point_x": along * angle.cos()[:, None],
             "point_y": along * angle.sin()[:, None],
             "point_mass": torch.full((count, self.size), self.mass / self.size, dtype=torch.float64),
+            "point_count": torch.full((count,), self.size),
             "axion_mass_eV": axion,
             "vortex_half_length": half_length,
             "vortex_angle": angle,
         }
+
+
+@dataclass(frozen=True)
+class Subhalos:
+    """Cold dark matter: truncated NFW halos, dn/dm ~ m^slope, Poisson in number, uniform on the sky within ``radius``.
+
+    Attributes:
+        f_sub: mean surface density of all subhalos between ``lightest`` and ``heaviest``, over half the critical one:
+            the share of dark matter in them, where a ring is half dark matter.
+        slope: of the mass function, -1.9.
+        lightest, faintest, heaviest: bound masses. Those from ``faintest`` on are rendered one by one; those below
+        are a
+            smooth sheet, which within ``radius`` is a uniform convergence: a macromodel absorbs all of it, and none of
+            it is rendered.
+        radius: arcsec.
+        most: room for halos; more are not drawn.
+    """
+
+    f_sub: Prior
+    slope: float = -1.9
+    lightest: float = 1e6
+    faintest: float = 1e8
+    heaviest: float = 1e10
+    radius: float = 3.0
+    most: int = 512
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lightest <= self.faintest < self.heaviest or self.radius <= 0 or self.most < 1:
+            raise InputError(
+                f"{self}: expected 0 < lightest <= faintest < heaviest, a positive radius and room for one"
+            )
+
+    @property
+    def tables(self) -> Mapping[str, int]:
+        return {"subhalo": self.most}
+
+    def mean_number(self, f_sub: Tensor, geometry: Geometry) -> Tensor:
+        """How many subhalos are rendered on average."""
+        total = f_sub * 0.5 * geometry.critical_surface_density * math.pi * self.radius**2
+        number, mass = (self._integral(low, power) for low, power in ((self.faintest, 0), (self.lightest, 1)))
+        return total * number / mass
+
+    def draw(self, lens: Lens, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
+        count = len(lens["theta_E"])
+        f_sub = self.f_sub.draw((count,), generator)
+        number = torch.poisson(self.mean_number(f_sub, geometry), generator=generator).clamp(max=self.most)
+        shape = (count, self.most)
+        mass = PowerLaw(self.slope, self.faintest, self.heaviest).draw(shape, generator)
+        radius = self.radius * Uniform(0.0, 1.0).draw(shape, generator).sqrt()
+        angle = FULL_TURN.draw(shape, generator)
+        return {
+            "subhalo_x": radius * angle.cos(),
+            "subhalo_y": radius * angle.sin(),
+            "subhalo_mass": mass,
+            "subhalo_scale": self._scale(mass, geometry),
+            "subhalo_count": number.long(),
+            "f_sub": f_sub,
+        }
+
+    def _scale(self, mass: Tensor, geometry: Geometry) -> Tensor:
+        """Scale radius: r200 over the concentration, with the bound mass taken for M200, a convention of ours."""
+        r200 = (3 * mass / (4 * math.pi * 200 * geometry.critical_density)) ** (1 / 3)
+        return r200 * geometry.arcsec_per_mpc / concentration(mass, geometry.z_lens, geometry.hubble)
+
+    def _integral(self, low: float, power: int) -> float:
+        """Of m^(slope + power) from ``low`` to ``heaviest``."""
+        k = self.slope + power + 1
+        return (self.heaviest**k - low**k) / k
+
+
+@dataclass(frozen=True)
+class WarmSubhalos(Subhalos):
+    """Warm dark matter: ``Subhalos`` with those below a half-mode mass suppressed and less concentrated.
+
+    n(m) -> n(m) (1 + (4.2 M_hm / m)^2.5)^-0.2 (Lovell 2020, ApJ 897, 147, for subhalos), by thinning; c -> c (1 + 60
+    M_hm / m)^-0.17 (Bose et al. 2016, MNRAS 455, 318). ``f_sub`` is that of the cold population before.
+    """
+
+    half_mode_mass: Prior = field(default_factory=lambda: LogUniform(1e7, 1e10))
+
+    def draw(self, lens: Lens, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
+        drawn = super().draw(lens, generator, geometry)
+        half_mode = self.half_mode_mass.draw(tuple(drawn["f_sub"].shape), generator)
+        ratio = half_mode[:, None] / drawn["subhalo_mass"]
+        chance = Uniform(0.0, 1.0).draw(tuple(ratio.shape), generator)
+        kept = (chance < (1 + (4.2 * ratio) ** 2.5) ** -0.2) & _present(drawn["subhalo_count"], self.most)
+        drawn["subhalo_scale"] = drawn["subhalo_scale"] * (1 + 60 * ratio) ** 0.17
+        order = kept.long().argsort(dim=1, descending=True, stable=True)  # those that are there, first
+        columns = {
+            name: drawn[name].gather(1, order) for name in ("subhalo_x", "subhalo_y", "subhalo_mass", "subhalo_scale")
+        }
+        return drawn | columns | {"subhalo_count": kept.sum(1), "half_mode_mass": half_mode}
+
+
+@dataclass(frozen=True)
+class Vortex:
+    """A line of mass somewhere on the ring, at any angle (see ``vortex.py``).
+
+    Attributes:
+        mass: of the line.
+        half_length: arcsec; the axion's mass follows from it as in ``PublishedVortex``.
+        distance: of its middle from the centre of the lens, in Einstein radii.
+    """
+
+    mass: Prior
+    half_length: Prior
+    distance: Prior
+
+    @property
+    def tables(self) -> Mapping[str, int]:
+        return {"line": 1}
+
+    def draw(self, lens: Lens, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
+        shape = (len(lens["theta_E"]), 1)
+        priors = (self.distance, FULL_TURN, FULL_TURN, self.mass, self.half_length)
+        distance, place, angle, mass, half_length = (prior.draw(shape, generator) for prior in priors)
+        x0, y0, theta_E = (lens[name][:, None] for name in ("lens_x", "lens_y", "theta_E"))
+        return {
+            "line_x": x0 + theta_E * distance * place.cos(),
+            "line_y": y0 + theta_E * distance * place.sin(),
+            "line_angle": angle,
+            "line_half_length": half_length,
+            "line_mass": mass,
+            "line_count": torch.ones(shape[0], dtype=torch.int64),
+            "vortex_mass": mass[:, 0],
+            "vortex_half_length": half_length[:, 0],
+            "axion_mass_eV": HALF_LENGTH / half_length[:, 0],
+        }
+
+
+def _present(number: Tensor, most: int) -> Tensor:
+    """Which rows of tables with so many entries hold one, (B, most)."""
+    return torch.arange(most) < number[:, None]

@@ -1,0 +1,133 @@
+"""What a preset is: all that defines a simulated data set, as a frozen dataclass of priors, with its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Generator, Tensor
+
+from arcformer.errors import InputError
+from arcformer.registry import Registry
+from arcformer.sim.cosmology import Geometry
+from arcformer.sim.galaxies import Galaxy, Stamps
+from arcformer.sim.instrument import Instrument
+from arcformer.sim.priors import NOTHING, ONE, Prior
+from arcformer.sim.substructure import Population
+
+__all__ = ["MACROMODEL", "PRESETS", "Lens", "Preset", "register"]
+
+PRESETS: Registry[Preset] = Registry("preset")
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Priors of halo, shear and multipoles. The halo is as big as its ``halo_mass`` or its ``theta_E`` says.
+
+    The slope is that of the convergence, 1 for an isothermal halo. Amplitudes of the multipoles, ``m3`` and ``m4``,
+    are in Einstein radii.
+    """
+
+    e1: Prior
+    e2: Prior
+    lens_x: Prior
+    lens_y: Prior
+    gamma1: Prior
+    gamma2: Prior
+    halo_mass: Prior | None = None
+    theta_E: Prior | None = None
+    slope: Prior = ONE
+    m3: Prior = NOTHING
+    m3_angle: Prior = NOTHING
+    m4: Prior = NOTHING
+    m4_angle: Prior = NOTHING
+
+    def __post_init__(self) -> None:
+        if (self.halo_mass is None) == (self.theta_E is None):
+            raise InputError("a lens needs either halo_mass or theta_E")
+
+    def draw(self, count: int, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
+        """Parameters of ``count`` lenses, (count,) each."""
+        named = {f.name: getattr(self, f.name) for f in fields(self)}
+        drawn = {name: prior.draw((count,), generator) for name, prior in named.items() if prior is not None}
+        if "halo_mass" in drawn:
+            drawn["theta_E"] = geometry.unit_einstein_radius * drawn["halo_mass"].sqrt()
+        return drawn
+
+
+MACROMODEL = ("theta_E", *(f.name for f in fields(Lens) if f.name not in ("halo_mass", "theta_E")))
+"""Names of the parameters that the deflection of the macromodel depends on."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A simulated data set: priors of lens, substructure, source and instrument; class order; provenance.
+
+    Attributes:
+        populations: the substructure of each class; their order is the order of the labels.
+        source: what is lensed.
+        lens_light: components of the light of the lens itself; their places count from the centre of the lens.
+        projected: whether the smooth part of the substructure's deflection is taken away (see ``projection.py``).
+        lens_of: another halo for some classes, a fault of published data.
+        targets: names of parameters that are kept as regression targets.
+        aliases: other names of the classes, as public copies of the data have them.
+        faults: what the published code does wrong and this preset reproduces.
+        assumptions: what is not known of the published data.
+    """
+
+    name: str
+    summary: str
+    populations: Mapping[str, Population]
+    geometry: Geometry
+    lens: Lens
+    source: Galaxy | Stamps
+    instrument: Instrument
+    lens_light: tuple[Galaxy, ...] = ()
+    projected: bool = False
+    lens_of: Mapping[str, Lens] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    provenance: str = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.populations)
+
+    @property
+    def pixels(self) -> int:
+        return self.instrument.pixels
+
+    @property
+    def pixel_scale(self) -> float:
+        return self.instrument.pixel_scale
+
+    @property
+    def unit(self) -> str:
+        return self.instrument.noise.unit
+
+    def draw_macromodel(self, labels: Tensor, generator: Generator) -> dict[str, Tensor]:
+        """Parameters of halo, shear and light, (B, ...) each; none depends on the class, but for ``lens_of``."""
+        count = len(labels)
+        drawn = self.lens.draw(count, generator, self.geometry)
+        drawn |= self.source.draw("source", count, generator, self.instrument.zero_point)
+        for index, name in enumerate(self.classes):
+            if name in self.lens_of:
+                own = self.lens_of[name].draw(count, generator, self.geometry)
+                for key, values in own.items():
+                    drawn[key] = torch.where(labels == index, values, drawn.get(key, torch.nan))
+        lights = [g.draw("light", count, generator, self.instrument.zero_point) for g in self.lens_light]
+        if lights:
+            drawn |= {key: torch.stack([light[key] for light in lights], dim=1) for key in lights[0]}
+            drawn["light_x"] = drawn["light_x"] + drawn["lens_x"][:, None]
+            drawn["light_y"] = drawn["light_y"] + drawn["lens_y"][:, None]
+        if "light_colour" in drawn:
+            drawn["light_colour"] = drawn["light_colour"][:, 0]  # of all its components that of the first
+        return drawn
+
+
+def register(preset: Preset) -> Preset:
+    """Enter a preset under its own name."""
+    return PRESETS.register(preset.name)(preset)

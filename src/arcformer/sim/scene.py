@@ -1,0 +1,147 @@
+"""A scene: lenses and sources with given parameters, and the brightness that rays through a grid of pixels end on.
+
+The one path of all presets. Deflectors below the halo are added up block by block, and where the preset asks for it
+what a macromodel could absorb of them is taken away; the halo and its shear come on top; behind them the light of the
+source is looked up, and the lens's own light is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from arcformer.sim.deflectors import KINDS
+from arcformer.sim.galaxies import Stamps
+from arcformer.sim.kernels import at_a_time, kernel
+from arcformer.sim.lens import Macromodel
+from arcformer.sim.light import sersic_brightness, sersics
+from arcformer.sim.preset import MACROMODEL, Preset
+from arcformer.sim.projection import ABSORBING, absorbed, annulus, uniform_deflection
+
+__all__ = ["Scene"]
+
+
+class Scene:
+    """B lenses on a grid.
+
+    Args:
+        preset: says what the parameters mean.
+        parameters: drawn, (B, ...) each, float64.
+        x, y: coordinates of the pixels, (P,); their dtype and device are those of the images.
+        compiled: whether the passes over the pixels are compiled.
+    """
+
+    def __init__(self, preset: Preset, parameters: dict[str, Tensor], x: Tensor, y: Tensor, compiled: bool):
+        self.preset, self.parameters, self.x, self.y, self.compiled = preset, parameters, x, y, compiled
+        self.lens = Macromodel.of(parameters).stacked().to(x)
+        self.source = sersics(parameters, "source").to(x)
+        self.light = sersics(parameters, "light").to(x)
+        self.tables = {
+            kind.name: (kind, kind.table(parameters).to(x), count.to(x.device))
+            for kind in KINDS
+            if (count := kind.count(parameters)) is not None
+        }
+
+    def __len__(self) -> int:
+        return self.lens.shape[1]
+
+    @property
+    def bands(self) -> int:
+        """How many bands the preset has colours for."""
+        colours = [p for name, p in self.parameters.items() if name.endswith("_colour")]
+        return colours[0].shape[1] if colours else 1
+
+    def portions(self) -> Iterator[Tensor]:
+        """Rows of lenses to work on together: as many deflectors in each, and no more than fit a cache."""
+        crowd = torch.zeros(len(self), device=self.x.device)
+        for _, _, count in self.tables.values():
+            crowd = crowd + count
+        order = crowd.argsort(stable=True)
+        for rows in order.split(at_a_time(len(self), self.x.numel(), self.x.device)):
+            # a batch of one would be compiled anew
+            yield rows if len(rows) > 1 else rows.repeat(2)
+
+    def brightness(self, rows: Tensor) -> Tensor:
+        """Flux per arcsec^2 and second that the rays end on, (B, C, P), of the lenses in these rows."""
+        ax, ay = self.substructure(rows, self.x, self.y)
+        scaling = self.x.new_tensor(self.preset.geometry.deflection_scaling)
+        beta = _behind(self.lens[:, rows], ax, ay, self.x, self.y, scaling, compiled=self.compiled)
+        seen = self._coloured("source", rows, self._source(rows, *beta))
+        if self.light.shape[2]:
+            here = (axis.expand_as(beta[0]) for axis in (self.x, self.y))
+            seen = seen + self._coloured("light", rows, _shine(self.light[:, rows], *here, compiled=self.compiled))
+        return seen
+
+    def _source(self, rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        if isinstance(self.preset.source, Stamps):
+            drawn = {name: p[rows.cpu()] for name, p in self.parameters.items() if name.startswith("source_")}
+            return self.preset.source.brightness("source", drawn, x, y)
+        return _shine(self.source[:, rows], x, y, compiled=self.compiled)
+
+    def _coloured(self, name: str, rows: Tensor, brightness: Tensor) -> Tensor:
+        """Brightness (B, P) in the bands, (B, C, P)."""
+        colour = self.parameters.get(f"{name}_colour")
+        if colour is None:
+            return brightness[:, None].expand(-1, self.bands, -1)
+        return brightness[:, None] * colour[rows.cpu()].to(brightness)[:, :, None]
+
+    def substructure(self, rows: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The deflection of what is below the halo, (B, P) each; without its smooth part where the preset projects."""
+        ax, ay = self.deflectors(rows, x, y)
+        if not self.preset.projected or not any(int(count[rows].sum()) for _, _, count in self.tables.values()):
+            return ax, ay
+        p = {name: self.parameters[name][rows.cpu()] for name in MACROMODEL}
+        ring_x, ring_y, area = annulus(p["theta_E"], p["lens_x"], p["lens_y"])
+        on_ring = self.deflectors(rows, ring_x.to(x), ring_y.to(x))
+        uniform, change = absorbed(
+            _deflection, p, on_ring[0].cpu().double(), on_ring[1].cpu().double(), ring_x, ring_y, area
+        )
+        ahead, behind = (
+            Macromodel.of(p | {name: p[name] + sign * change[name] for name in ABSORBING}).stacked().to(x)
+            for sign in (1, -1)
+        )
+        return _without(ax, ay, uniform.to(x), ahead, behind, x, y, compiled=self.compiled)
+
+    def deflectors(self, rows: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The deflection of all that is below the halo, (B, P) each, as it is."""
+        ax, ay = (x.new_zeros(len(rows), x.shape[-1]) for _ in "xy")
+        for kind, table, count in self.tables.values():
+            for block in kind.blocks(table[:, rows], count[rows]):
+                ax, ay = kind.deflect(ax, ay, block, x, y, compiled=self.compiled)
+        return ax, ay
+
+
+def _deflection(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return _of(Macromodel.of(parameters).stacked()).deflection(x, y)
+
+
+def _of(lens: Tensor) -> Macromodel:
+    return Macromodel(*lens[:, :, None].unbind())
+
+
+@kernel
+def _behind(lens: Tensor, ax: Tensor, ay: Tensor, x: Tensor, y: Tensor, scaling: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays end in the plane of the source, deflected by the macromodel and, besides, by (ax, ay)."""
+    halo_x, halo_y = _of(lens).deflection(x, y)
+    return x - scaling * (ax + halo_x), y - scaling * (ay + halo_y)
+
+
+@kernel
+def _shine(components: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The brightness (B, P) of Sersic components (8, B, K) together."""
+    total = torch.zeros_like(x)
+    for component in components[..., None].unbind(2):
+        total = total + sersic_brightness(*component.unbind(), x=x, y=y)
+    return total
+
+
+@kernel
+def _without(
+    ax: Tensor, ay: Tensor, uniform: Tensor, ahead: Tensor, behind: Tensor, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(ax, ay) less a uniform deflection and half the difference of two macromodels, the derivative along it."""
+    ux, uy = uniform_deflection(uniform, x, y)
+    (px, py), (mx, my) = _of(ahead).deflection(x, y), _of(behind).deflection(x, y)
+    return ax - ux - (px - mx) / 2, ay - uy - (py - my) / 2
