@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from arcformer.batch import LensBatch
@@ -58,12 +61,27 @@ class SimulatedBatches:
         if self.count is not None:
             k %= -(-self.count // size)
             size = min(size, self.count - k * size)
-        return simulate(
-            self.preset,
-            size,
-            seed=self.seed,
-            names=(self.split, k),
-            pixels=self.pixels,
-            device=self.device,
-            truth=self.truth,
-        )
+        with _one_thread():
+            return simulate(
+                self.preset,
+                size,
+                seed=self.seed,
+                names=(self.split, k),
+                pixels=self.pixels,
+                device=self.device,
+                truth=self.truth,
+            )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A batch is made by one thread, in a loader's worker and elsewhere, so that kernels are compiled once for both.
+
+    A kernel is compiled for a number of threads, and one for several must not run in a process that was forked.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

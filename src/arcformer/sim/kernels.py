@@ -33,7 +33,8 @@ def kernel(function: Callable[..., R]) -> Callable[..., R]:
 
     @cache
     def fast() -> Callable[..., R]:
-        return torch.compile(function, dynamic=True)
+        # without torch's pool of compiling processes: a process that was forked waits for it for ever
+        return torch.compile(function, dynamic=True, options={"compile_threads": 1})
 
     @wraps(function)
     def run(*tensors: object, compiled: bool | None = None) -> R:
