@@ -10,6 +10,5 @@ if __name__ == "__main__":
         print(f"batch {k}: images {tuple(batch.images.shape)} in {batch.unit}, labels {batch.labels.tolist()}")
 
     pair = simulate("survey/euclid-vis", 4, seed=1, finer=2)
-    print(
-        f"pairs: {tuple(pair.images.shape)} and {tuple(pair.high_res.shape)}, joined by a PSF of {pair.psf.shape[-1]} pixels"
-    )
+    low, high = (tuple(images.shape) for images in (pair.images, pair.high_res))
+    print(f"pairs: {low} and {high}, joined by `psf`, {tuple(pair.psf.shape)}")
