@@ -18,12 +18,13 @@ COMPONENT = ("amplitude", "size", "index", "e1", "e2", "x", "y")
 def sersic_brightness(
     amplitude: Tensor,
     size: Tensor,
-    index: Tensor,
     q: Tensor,
     cosine: Tensor,
     sine: Tensor,
     x0: Tensor,
     y0: Tensor,
+    index: Tensor | None = None,
+    *,
     x: Tensor,
     y: Tensor,
 ) -> Tensor:
@@ -31,13 +32,14 @@ def sersic_brightness(
 
     It is amplitude * exp(-b ((r / size)^(1 / index) - 1)). ``size`` is the half-light radius averaged over the axes
     (lenstronomy's ``R_sersic``), and so is r; ``amplitude`` is the brightness there; q, cosine and sine are the shape
-    (see ``lens.ellipse``). All parameters (B, 1).
+    (see ``lens.ellipse``). All parameters (B, 1). Without an index it is 1: an exponential disc.
 
-    The power is taken by a logarithm and an exponential, in half the time.
+    The power is taken by a logarithm and an exponential, in half the time; a disc needs but a root.
     """
     u, v = turned(x - x0, y - y0, cosine, sine)
     square = u**2 * (q / size**2) + v**2 * (1 / (q * size**2))  # divide numbers, not pixels
-    return amplitude * torch.exp(k_lenstronomy(index) * (1 - torch.exp(square.log() * (0.5 / index))))
+    power = square.sqrt() if index is None else torch.exp(square.log() * (0.5 / index))
+    return amplitude * torch.exp(k_lenstronomy(1.0 if index is None else index) * (1 - power))
 
 
 def sersic_flux(size: Tensor, index: Tensor) -> Tensor:
@@ -52,14 +54,15 @@ def sersic_flux(size: Tensor, index: Tensor) -> Tensor:
 def sersics(parameters: Mapping[str, Tensor], name: str) -> Tensor:
     """The components of a source or of the lens's light, (8, B, K), as ``sersic_brightness`` takes them; K may be 0.
 
-    From drawn parameters ``name_amplitude``, ``name_size`` and so on, (B,) each, and more of them in
-    ``name_clump_...``, (B, K - 1) each.
+    Where all are exponential discs, the indices are left out: (7, B, K). From drawn parameters ``name_amplitude``,
+    ``name_size`` and so on, (B,) each, and more of them in ``name_clump_...``, (B, K - 1) each.
     """
     size = len(parameters["theta_E"])
     stacks = [torch.empty(8, size, 0, dtype=torch.float64)]
     for prefix in (name, f"{name}_clump"):
         if f"{prefix}_amplitude" in parameters:
             p = {key: parameters[f"{prefix}_{key}"].view(size, -1) for key in COMPONENT}
-            shape = (p["amplitude"], p["size"], p["index"], *ellipse(p["e1"], p["e2"]), p["x"], p["y"])
+            shape = (p["amplitude"], p["size"], *ellipse(p["e1"], p["e2"]), p["x"], p["y"], p["index"])
             stacks.append(torch.stack(shape))
-    return torch.cat(stacks, dim=2)
+    components = torch.cat(stacks, dim=2)
+    return components[:7] if components[7].eq(1).all() else components

@@ -44,6 +44,10 @@ class Scene:
             if (count := kind.count(parameters)) is not None
         }
 
+        self._crowd = torch.zeros(self.lens.shape[1], device=x.device)
+        for _, _, count in self.tables.values():
+            self._crowd += count
+
     def __len__(self) -> int:
         return self.lens.shape[1]
 
@@ -55,30 +59,27 @@ class Scene:
 
     def portions(self) -> Iterator[Tensor]:
         """Rows of lenses to work on together: as many deflectors in each, and no more than fit a cache."""
-        crowd = torch.zeros(len(self), device=self.x.device)
-        for _, _, count in self.tables.values():
-            crowd = crowd + count
-        order = crowd.argsort(stable=True)
+        order = self._crowd.argsort(stable=True)
         for rows in order.split(at_a_time(len(self), self.x.numel(), self.x.device)):
             # a batch of one would be compiled anew
             yield rows if len(rows) > 1 else rows.repeat(2)
 
     def brightness(self, rows: Tensor) -> Tensor:
         """Flux per arcsec^2 and second that the rays end on, (B, C, P), of the lenses in these rows."""
-        ax, ay = self.substructure(rows, self.x, self.y)
+        bent = self.substructure(rows, self.x, self.y) if self._crowd[rows].any() else ()
         scaling = self.x.new_tensor(self.preset.geometry.deflection_scaling)
-        beta = _behind(self.lens[:, rows], ax, ay, self.x, self.y, scaling, compiled=self.compiled)
-        seen = self._coloured("source", rows, self._source(rows, *beta))
-        if self.light.shape[2]:
-            here = (axis.expand_as(beta[0]) for axis in (self.x, self.y))
-            seen = seen + self._coloured("light", rows, _shine(self.light[:, rows], *here, compiled=self.compiled))
-        return seen
-
-    def _source(self, rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        rays = (self.lens[:, rows], scaling, self.x, self.y, *bent)
         if isinstance(self.preset.source, Stamps):
             drawn = {name: p[rows.cpu()] for name, p in self.parameters.items() if name.startswith("source_")}
-            return self.preset.source.brightness("source", drawn, x, y)
-        return _shine(self.source[:, rows], x, y, compiled=self.compiled)
+            beta = _behind(*rays, compiled=self.compiled)
+            source = self.preset.source.brightness("source", drawn, *beta)
+        else:
+            source = _lensed(self.source[:, rows], *rays, compiled=self.compiled)
+        seen = self._coloured("source", rows, source)
+        if self.light.shape[2]:
+            light = _shine(self.light[:, rows], self.x, self.y, compiled=self.compiled)
+            seen = seen + self._coloured("light", rows, light)
+        return seen
 
     def _coloured(self, name: str, rows: Tensor, brightness: Tensor) -> Tensor:
         """Brightness (B, P) in the bands, (B, C, P)."""
@@ -121,20 +122,27 @@ def _of(lens: Tensor) -> Macromodel:
     return Macromodel(*lens[:, :, None].unbind())
 
 
-@kernel
-def _behind(lens: Tensor, ax: Tensor, ay: Tensor, x: Tensor, y: Tensor, scaling: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays end in the plane of the source, deflected by the macromodel and, besides, by (ax, ay)."""
-    halo_x, halo_y = _of(lens).deflection(x, y)
-    return x - scaling * (ax + halo_x), y - scaling * (ay + halo_y)
+def _through(lens: Tensor, scaling: Tensor, x: Tensor, y: Tensor, *bent: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays end in the plane of the source, deflected by the macromodel and by what bends them besides, if any."""
+    ax, ay = _of(lens).deflection(x, y)
+    if bent:
+        ax, ay = ax + bent[0], ay + bent[1]
+    return x - scaling * ax, y - scaling * ay
+
+
+def _sum(components: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The brightness (B, P) of Sersic components (7 or 8, B, K) together."""
+    first, *others = (sersic_brightness(*c.unbind(), x=x, y=y) for c in components[..., None].unbind(2))
+    return sum(others, first)
+
+
+_behind, _shine = kernel(_through), kernel(_sum)
 
 
 @kernel
-def _shine(components: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The brightness (B, P) of Sersic components (8, B, K) together."""
-    total = torch.zeros_like(x)
-    for component in components[..., None].unbind(2):
-        total = total + sersic_brightness(*component.unbind(), x=x, y=y)
-    return total
+def _lensed(components: Tensor, *rays: Tensor) -> Tensor:
+    """Both in one pass: the brightness of components behind the lens."""
+    return _sum(components, *_through(*rays))
 
 
 @kernel
