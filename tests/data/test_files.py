@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from arcformer.data.files import FORMATS, find_images, read_image
+from arcformer.data.files import FORMATS, find_images, images_below, read_image
 from arcformer.data.image import BadFile
 from arcformer.errors import InputError
 
@@ -192,3 +192,22 @@ def test_every_sample_lens_is_read(samples):
         assert batch.noise_std is not None
         if path.suffix == ".h5":
             assert batch.pixel_scale.item() == pytest.approx(0.04, rel=1e-3)
+
+
+def test_a_link_that_leads_back_gives_no_image_twice(tmp_path, picture):
+    np.save(tmp_path / "a.npy", picture)
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert images_below(tmp_path) == ([tmp_path / "a.npy"], 0)
+
+
+def test_a_broken_link_is_a_bad_file(tmp_path):
+    (tmp_path / "a.npy").symlink_to(tmp_path / "gone.npy")
+    with pytest.raises(BadFile, match="no such file"):
+        read_image(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
+def test_a_pixel_scale_that_cannot_be_is_refused(tmp_path, picture, scale):
+    np.save(tmp_path / "a.npy", picture)
+    with pytest.raises(InputError, match="expected a positive number"):
+        read_image(tmp_path / "a.npy", pixel_scale=scale)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.lib import format as npy_format
 
 from arcformer.data.image import BadFile
 from arcformer.data.npy import read_npy
@@ -148,3 +149,13 @@ def test_reference_made_files(samples):
         image, mass = read_npy(min(folder.iterdir()))
         assert image.ndim == 2
         assert 1e-24 <= mass <= 1e-22
+
+
+@pytest.mark.parametrize("shape", [(-1, -1), (-3, -5)])
+def test_a_forged_shape_is_a_bad_file(tmp_path: Path, shape: tuple[int, int]) -> None:
+    path = tmp_path / "forged.npy"
+    with path.open("wb") as file:
+        npy_format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+        file.write(bytes(8))
+    with pytest.raises(BadFile, match="announces the shape"):
+        read_npy(path)

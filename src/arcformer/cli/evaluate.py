@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +61,8 @@ def evaluate(
     from arcformer.studies.sentences import agreement, summary
     from arcformer.training import load
 
+    if pixel_scale is not None and not 0 < pixel_scale < math.inf:
+        raise InputError(f"--pixel-scale {pixel_scale}: expected a positive number of arcsec")
     named = _named(reference or [])
     run = load(folder)
     check_folder(out, run)

@@ -55,6 +55,8 @@ def predict(
       arcformer predict run lens.fits --out predicted
       arcformer predict run hubble euclid.fits --band VIS > predictions.csv
     """
+    import torch
+
     from arcformer.predict import predict as look
     from arcformer.predict import write_predictions
     from arcformer.progress import track
@@ -66,8 +68,12 @@ def predict(
         **{name: _number_or_name(given) for name, given in (("science", science), ("noise", noise), ("psf", psf))},
     }
     at = None if centre is None else _pair(centre)
+    if pixel_scale is not None and not 0 < pixel_scale < math.inf:
+        raise InputError(f"--pixel-scale {pixel_scale}: expected a positive number of arcsec")
+    run = load(folder)
+    run.task.to("cuda" if torch.cuda.is_available() else "cpu")
     predictions = look(
-        load(folder), files, skip_bad=skip_bad, centre=at, progress=lambda paths: track(paths, "predicting"), **options
+        run, files, skip_bad=skip_bad, centre=at, progress=lambda paths: track(paths, "predicting"), **options
     )
     written = (
         None if out is None else write_predictions(out, predictions, progress=lambda found: track(found, "drawing"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from arcformer.batch import LensBatch
 from arcformer.data.arrays import read_array
 from arcformer.data.fits import read_fits
 from arcformer.data.hdf5 import is_psf_beside_image, read_hdf5
+from arcformer.data.image import BadFile
 from arcformer.data.raster import read_raster
 from arcformer.errors import InputError
 
@@ -48,7 +50,12 @@ def read_image(path: str | Path, *, classes: Iterable[str] = (), **options: Any)
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise (BadFile if path.is_symlink() else InputError)(
+            f"{path}: no such file"
+        )  # a broken link may be passed over
+    scale = options.get("pixel_scale")
+    if scale is not None and not 0 < scale < math.inf:
+        raise InputError(f"a pixel scale of {scale} arcsec: expected a positive number")
     suffix = _format(path)
     if suffix is None:
         raise InputError(f"{path}: not a format that is read; known are {', '.join(FORMATS)}")
@@ -88,8 +95,12 @@ def images_below(folder: Path) -> tuple[list[Path], int]:
     Junk is what has a hidden name (``.DS_Store``, ``._a.npy``), lies in ``__MACOSX``, or is in no format of
     ``FORMATS``. The PSF file of an image beside it is neither.
     """
-    images, junk = [], 0
-    for parent, _, names in os.walk(folder, followlinks=True):  # large data are often linked to where they lie
+    images, junk, walked = [], 0, set()
+    for parent, folders, names in os.walk(folder, followlinks=True):  # large data are often linked to where they lie
+        if os.path.realpath(parent) in walked:  # by a link that leads back
+            folders.clear()
+            continue
+        walked.add(os.path.realpath(parent))
         inside = Path(parent).relative_to(folder).parts
         for name in names:
             path = Path(parent, name)

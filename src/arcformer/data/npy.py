@@ -57,6 +57,8 @@ def _header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]
         shape, _, dtype = read(file)
     except Exception as error:  # whatever parsing a stranger's file brings up, the file is what is wrong
         raise BadFile(f"{path}: its .npy header cannot be read ({_line(error)})") from None
+    if min(shape, default=0) < 0:
+        raise BadFile(f"{path}: its .npy header announces the shape {shape}")
     return shape, dtype
 
 

@@ -46,8 +46,7 @@ def truncated_nfw_deflection(
 
     Args:
         px, py, theta_E, scale: positions, Einstein radii of the total masses and scale radii, each (B, N). A halo
-        with a
-            theta_E of zero does nothing.
+            with a theta_E of zero does nothing.
         x, y: where, (P,) or (B, P).
 
     Returns:

@@ -15,7 +15,18 @@ from arcformer.sim.kernels import at_a_time, kernel
 from arcformer.sim.poisson import poisson
 from arcformer.sim.priors import Prior
 
-__all__ = ["DoublePoissonCounts", "GaussianPSF", "Instrument", "Noise", "TwiceTheModel", "pixel_grid"]
+__all__ = [
+    "PSF",
+    "DoublePoissonCounts",
+    "GaussianPSF",
+    "Instrument",
+    "Noise",
+    "PhotonNoise",
+    "PixelPSF",
+    "TwiceTheModel",
+    "pixel_grid",
+    "sky_background",
+]
 
 
 def pixel_grid(pixels: int, pixel_scale: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -113,7 +113,7 @@ register(
 
 _LENS_4 = replace(_MODEL_1.lens, halo_mass=None, theta_E=Fixed(1.5))
 
-_MODEL_4 = register(
+register(
     replace(
         _MODEL_2,
         name="deeplense/model-4",

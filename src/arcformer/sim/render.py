@@ -44,9 +44,8 @@ def simulate(
         pixels: side of the central part to render; None for the whole image. The part has the parity of the whole.
         truth: whether ``extras`` holds the noise-free image too, and the batch its noise.
         finer: also give ``high_res``, the same sky noise-free at so many times the resolution, before the PSF.
-        ``psf`` is
-            then on its grid: ``high_res`` convolved with it and summed over blocks of ``finer`` x ``finer`` pixels is
-            the noise-free image exactly.
+            ``psf`` is then on its grid: ``high_res`` convolved with it and summed over blocks of ``finer`` x ``finer``
+            pixels is the noise-free image exactly.
 
     Raises:
         InputError: unknown preset or class, or a number that cannot be.

@@ -128,9 +128,8 @@ class Subhalos:
             the share of dark matter in them, where a ring is half dark matter.
         slope: of the mass function, -1.9.
         lightest, faintest, heaviest: bound masses. Those from ``faintest`` on are rendered one by one; those below
-        are a
-            smooth sheet, which within ``radius`` is a uniform convergence: a macromodel absorbs all of it, and none of
-            it is rendered.
+            are a smooth sheet, which within ``radius`` is a uniform convergence: a macromodel absorbs all of it, and
+            none of it is rendered.
         radius: arcsec.
         most: room for halos; more are not drawn.
     """

@@ -128,7 +128,13 @@ def metrics_json(run: Run, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for place, evaluation in enumerate(evaluations):
         prefix = f"{evaluation.name}_" if place else ""
-        numbers |= {f"{prefix}{name}": as_json(estimate) for name, estimate in evaluation.estimates.items()}
+        named = {f"{prefix}{name}": as_json(estimate) for name, estimate in evaluation.estimates.items()}
+        if numbers.keys() & named.keys():
+            taken = min(numbers.keys() & named.keys())
+            raise InputError(
+                f"an evaluation called {evaluation.name!r} has a {taken} as the first one has: name it anew"
+            )
+        numbers |= named
         facts |= {
             f"{prefix}images": len(evaluation),
             f"{prefix}about": evaluation.about,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from arcformer.config import Component, Section, component
 from arcformer.data.augment import Symmetries
@@ -80,7 +80,7 @@ class TrainingSection(Section):
     warmup: float = Field(default=0.05, ge=0, le=1)
     clip: float = Field(default=1.0, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)] = "auto"
     evaluate_every: int = Field(default=500, ge=1)
     save_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=50, ge=1)
