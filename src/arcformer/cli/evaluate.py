@@ -72,7 +72,7 @@ def evaluate(
     run.task.to("cuda" if torch.cuda.is_available() else "cpu")
     first = measure(run, test, name=TEST, about=about, seed=seed)
     others = [
-        measure(run, images, name=name, about=f"the {len(images):,} images in {named[name]}", seed=seed)
+        measure(run, images, name=name, about=f"the {len(images):,} images in {named[name].name}", seed=seed)
         for name, images in references.items()
     ]
     report, numbers = write_report(out, run, [first, *others], shown, command=given(context))
