@@ -1,4 +1,4 @@
-"""Where sample data lie, if they do."""
+"""Where sample data lie, if they do; and properties that are tested on the same examples every time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,7 @@ def samples() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("no sample data: ARCFORMER_SAMPLES is not set to a folder")
     return Path(folder)
+
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
