@@ -77,7 +77,7 @@ def test_from_a_preset_to_a_report_and_a_prediction(arcformer: Command, files: P
     evaluated = arcformer(*words)
     assert (evaluated.code, evaluated.err) == (0, "")
     assert "images in lenses that were kept for the test, the network tells no_sub, cdm and axion" in evaluated.out
-    assert f"on the 60 images in {files}" in evaluated.out
+    assert f"on the 60 images in {files.name}" in evaluated.out
     numbers = json.loads(Path("report/metrics.json").read_text())
     assert {"auroc", "files_accuracy", "files_leak_auroc", "files_auroc_above_leak"} <= numbers.keys()
     page = Path("report/report.html").read_text()
