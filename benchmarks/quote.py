@@ -15,7 +15,6 @@ from typing import Any
 
 import arcformer
 from arcformer.data.simulated import SimulatedBatches
-from arcformer.data.transforms import Transform
 from arcformer.studies.pictures import image_grid
 from arcformer.studies.style import png
 
@@ -70,10 +69,11 @@ def main() -> None:
     readme = (ROOT / "README.md").read_text()
     before, _, rest = readme.partition(BEGIN)
     (ROOT / "README.md").write_text(f"{before}{BEGIN}\n{sentence(numbers)}\n{END}{rest.partition(END)[2]}")
-    transform: Transform = arcformer.load(demo / "run").transform
-    seen = transform(SimulatedBatches("deeplense/model-1", batch_size=15, seed=3, split="picture", pixels=128).batch(0))
+    run = arcformer.load(demo / "run")
+    data = run.config.data
+    seen = SimulatedBatches(data.preset, batch_size=15, seed=3, split="picture", pixels=data.pixels).batch(0)
     (ROOT / "docs" / "images").mkdir(parents=True, exist_ok=True)
-    (ROOT / "docs" / "images" / "demo.png").write_bytes(png(image_grid(transform.inverse(seen))))
+    (ROOT / "docs" / "images" / "demo.png").write_bytes(png(image_grid(run.transform.inverse(run.transform(seen)))))
 
 
 if __name__ == "__main__":

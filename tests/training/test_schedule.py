@@ -1,4 +1,4 @@
-"""The learning rate, weight decay and the average of the weights, against what the papers say."""
+"""The learning rate and the average of the weights, against what the papers say."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from arcformer.training.average import follow
-from arcformer.training.recipe import TrainingSection
-from arcformer.training.schedule import optimizer_and_schedule, rate_factor
+from arcformer.training.schedule import rate_factor
 
 
 @given(st.integers(2, 5000), st.floats(0, 1))
@@ -27,15 +26,6 @@ def test_the_rate_rises_to_one_and_falls_to_zero(steps: int, warmup: float) -> N
 def test_half_a_cosine() -> None:
     assert rate_factor(50, 100, 0) == pytest.approx(0.5)
     assert rate_factor(25, 100, 0) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
-
-
-def test_only_matrices_decay() -> None:
-    module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
-    module[0].bias.requires_grad_(False)
-    optimizer, schedule = optimizer_and_schedule(module, TrainingSection(weight_decay=0.1, rate=0.01, warmup=0.5))
-    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert decays == {id(module[0].weight): 0.1, id(module[1].weight): 0.0, id(module[1].bias): 0.0}
-    assert schedule.get_last_lr()[0] == pytest.approx(0.01 / 1000)
 
 
 def test_the_average_follows() -> None:

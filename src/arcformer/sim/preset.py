@@ -108,6 +108,16 @@ class Preset:
     def unit(self) -> str:
         return self.instrument.noise.unit
 
+    def central(self, pixels: int | None) -> int:
+        """The side of a central part of the images; raises ``InputError`` for one that is no part, or not central."""
+        size = self.pixels if pixels is None else pixels
+        if not 0 < size <= self.pixels or (self.pixels - size) % 2:
+            raise InputError(
+                f"{size} central pixels of preset {self.name}: expected at most {self.pixels}, and as "
+                f"{'even' if self.pixels % 2 == 0 else 'odd'} as that"
+            )
+        return size
+
     def draw_macromodel(self, labels: Tensor, generator: Generator) -> dict[str, Tensor]:
         """Parameters of halo, shear and light, (B, ...) each; none depends on the class, but for ``lens_of``."""
         count = len(labels)

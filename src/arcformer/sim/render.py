@@ -51,7 +51,7 @@ def simulate(
         InputError: unknown preset or class, or a number that cannot be.
     """
     preset = PRESETS.get(preset) if isinstance(preset, str) else preset
-    size = _central(preset, pixels)
+    size = preset.central(pixels)
     if labels is None:
         labels = balanced_labels(_positive("count", count), len(preset.classes), stream(seed, *names, "labels"))
     labels = _indices(labels, preset)
@@ -148,7 +148,7 @@ def clean_images(
     """
     device = torch.device(device)
     compiled = can_compile() if compiled is None else compiled
-    size, scale = _central(preset, pixels) * finer, preset.pixel_scale / finer
+    size, scale = preset.central(pixels) * finer, preset.pixel_scale / finer
     x, y = (axis.flatten() for axis in pixel_grid(size, scale, dtype, device))
     scene = Scene(preset, parameters, x, y, compiled)
     images = torch.empty(len(scene), scene.bands, size, size, dtype=dtype, device=device)
@@ -166,16 +166,6 @@ def _targets(preset: Preset, parameters: dict[str, Tensor]) -> Tensor:
         for name in preset.targets
     ]
     return torch.stack(columns, dim=1).float() if columns else torch.empty(len(parameters["theta_E"]), 0)
-
-
-def _central(preset: Preset, pixels: int | None) -> int:
-    size = preset.pixels if pixels is None else pixels
-    if not 0 < size <= preset.pixels or (preset.pixels - size) % 2:
-        raise InputError(
-            f"{size} central pixels of preset {preset.name}: expected at most {preset.pixels}, and as "
-            f"{'even' if preset.pixels % 2 == 0 else 'odd'} as that"
-        )
-    return size
 
 
 def _positive(what: str, value: int | None) -> int:

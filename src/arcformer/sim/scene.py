@@ -70,9 +70,7 @@ class Scene:
         scaling = self.x.new_tensor(self.preset.geometry.deflection_scaling)
         rays = (self.lens[:, rows], scaling, self.x, self.y, *bent)
         if isinstance(self.preset.source, Stamps):
-            drawn = {name: p[rows.cpu()] for name, p in self.parameters.items() if name.startswith("source_")}
-            beta = _behind(*rays, compiled=self.compiled)
-            source = self.preset.source.brightness("source", drawn, *beta)
+            source = self._pictured(rows, *_behind(*rays, compiled=self.compiled))
         else:
             source = _lensed(self.source[:, rows], *rays, compiled=self.compiled)
         seen = self._coloured("source", rows, source)
@@ -80,6 +78,19 @@ class Scene:
             light = _shine(self.light[:, rows], self.x, self.y, compiled=self.compiled)
             seen = seen + self._coloured("light", rows, light)
         return seen
+
+    def unlensed(self, rows: Tensor) -> Tensor:
+        """Flux per arcsec^2 and second of the source alone, (B, C, P), were no lens in front of it."""
+        x, y = (axis.expand(len(rows), -1) for axis in (self.x, self.y))
+        if isinstance(self.preset.source, Stamps):
+            return self._coloured("source", rows, self._pictured(rows, x, y))
+        return self._coloured("source", rows, _shine(self.source[:, rows], x, y, compiled=self.compiled))
+
+    def _pictured(self, rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """The brightness of sources that are pictures, (B, P), in their own plane."""
+        assert isinstance(self.preset.source, Stamps)
+        drawn = {name: p[rows.cpu()] for name, p in self.parameters.items() if name.startswith("source_")}
+        return self.preset.source.brightness("source", drawn, x, y)
 
     def _coloured(self, name: str, rows: Tensor, brightness: Tensor) -> Tensor:
         """Brightness (B, P) in the bands, (B, C, P)."""

@@ -9,16 +9,18 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError
 from arcformer.randomness import derive
 from arcformer.tasks import Task
 from arcformer.training.average import averaged, follow
+from arcformer.training.optimizer import optimizer
 from arcformer.training.pipeline import Pipeline
 from arcformer.training.precision import autocast, faster_precision
 from arcformer.training.recipe import RunConfig, build_task
-from arcformer.training.schedule import optimizer_and_schedule
+from arcformer.training.schedule import rate_factor
 
 __all__ = ["Best", "TrainedTask"]
 
@@ -91,8 +93,10 @@ class TrainedTask(LightningModule):
             self.loss = torch.compile(self.task.loss)
 
     def configure_optimizers(self) -> Any:
-        optimizer, schedule = optimizer_and_schedule(self.task, self.config.training)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        training = self.config.training
+        moving = optimizer(self.task, training)
+        schedule = LambdaLR(moving, lambda step: rate_factor(step, training.steps, training.warmup))
+        return {"optimizer": moving, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: LensBatch, device: torch.device, dataloader_idx: int) -> LensBatch:
         return batch.to(device, non_blocking=True)

@@ -1,0 +1,77 @@
+"""What moves the weights: AdamW, or Muon for the matrices inside the network and AdamW for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+
+from arcformer.tasks import Task
+from arcformer.training.recipe import TrainingSection
+
+__all__ = ["Joint", "optimizer"]
+
+
+class Joint(Optimizer):
+    """Several optimisers, each with parameters of its own, as one: for schedules, resume files and training loops.
+
+    >>> Joint(Muon(matrices, lr=1e-3), AdamW(others, lr=1e-3))
+    """
+
+    def __init__(self, *parts: Optimizer):
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self._share()
+
+    def _share(self) -> None:
+        """The parts work on the state and the groups of the whole, so that either is there once."""
+        groups = iter(self.param_groups)
+        for part in self.parts:
+            part.state, part.param_groups = self.state, [next(groups) for _ in part.param_groups]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._share()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of each."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+
+def optimizer(task: Task, training: TrainingSection) -> Optimizer:
+    """The optimiser of ``training.optimizer``, on the parameters that take a gradient.
+
+    ``adamw`` (Loshchilov & Hutter 2019, arXiv 1711.05101): parameters of one dimension (biases, norms) do not decay.
+    ``muon`` (Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982): the weights of the backbone's linear maps follow
+    their momentum made orthogonal, scaled so that a step is as large as one of AdamW at the same rate; AdamW moves the
+    rest: stem, positions, norms, biases, heads.
+    """
+    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    matrices = _matrices(task.backbone) if training.optimizer == "muon" else []
+    others = {id(parameter) for parameter in trained} - {id(parameter) for parameter in matrices}
+    trained = [parameter for parameter in trained if id(parameter) in others]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    adamw = AdamW([group for group in groups if group["params"]], training.rate, training.betas, fused=True)
+    if not matrices:
+        return adamw
+    muon = Muon(matrices, training.rate, training.weight_decay, adjust_lr_fn="match_rms_adamw")
+    return Joint(muon, adamw)
+
+
+def _matrices(backbone: nn.Module) -> list[nn.Parameter]:
+    """The weights of linear maps inside a backbone, those that are trained."""
+    maps = [module.weight for module in backbone.modules() if isinstance(module, nn.Linear)]
+    return [weight for weight in maps if weight.requires_grad]
