@@ -43,7 +43,7 @@ def _arcformer(
 
     Example:
       arcformer simulate deeplense/model-1 --count 3000 --out lenses
-      arcformer train --out run data.pixels=128 training.steps=2000
+      arcformer train --out run data.pixels=96 training.steps=2000
       arcformer evaluate run --out report
       arcformer predict run lens.fits
     """

@@ -42,7 +42,7 @@ def train(
 
     Example:
       arcformer train runs/demo.toml --out demo/run
-      arcformer train --out run data.pixels=128 backbone.size=small training.steps=5000
+      arcformer train --out run data.pixels=96 backbone.size=small training.steps=5000
       arcformer train runs/demo.toml --print-config > mine.toml
     """
     from arcformer.config import as_toml, read

@@ -60,7 +60,7 @@ class TrainingSection(Section):
     ``steps``: optimiser steps.
     ``batch_size``: images in a step on each device.
     ``rate``: the learning rate after the warm-up; from there it falls to zero as half a cosine.
-    ``optimizer``: ``adamw``, or ``muon`` for the matrices of the backbone and AdamW for the rest.
+    ``optimizer``: ``muon`` for the matrices of the backbone and AdamW for the rest, or ``adamw`` for all.
     ``weight_decay``: of weight matrices and kernels; biases and norms do not decay.
     ``betas``: AdamW's.
     ``warmup``: the share of the steps over which the rate rises linearly.
@@ -77,7 +77,7 @@ class TrainingSection(Section):
     steps: int = Field(default=2000, ge=1)
     batch_size: int = Field(default=64, ge=1)
     rate: float = Field(default=1e-3, gt=0)
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Literal["muon", "adamw"] = "muon"
     weight_decay: float = Field(default=0.05, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     warmup: float = Field(default=0.05, ge=0, le=1)
