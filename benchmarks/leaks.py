@@ -12,51 +12,25 @@ with the projection switched off (`control`).
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import torch
 from rows import Row, emit
 
 from arcformer.sim.presets import PRESETS, Preset
-from arcformer.sim.priors import Fixed
-from arcformer.sim.render import simulate
+from arcformer.sim.render import draw_lens, simulate
 from arcformer.studies.leaks import audit, trivial_features
 
 BATCH = 200
 
 
-def held_fixed(part: Any, generator: torch.Generator) -> Any:
-    """``part`` of a preset with every prior in it replaced by one draw from it; substructure is no part of this."""
-    if hasattr(part, "low") or hasattr(part, "std"):
-        return Fixed(float(part.draw((1,), generator)))
-    if isinstance(part, tuple):
-        return tuple(held_fixed(one, generator) for one in part)
-    if is_dataclass(part) and not isinstance(part, Fixed):
-        changed = {f.name: held_fixed(getattr(part, f.name), generator) for f in fields(part) if f.init}
-        return replace(part, **changed)
-    return part
-
-
-def fixed(preset: Preset, seed: int) -> Preset:
-    """A preset of one macromodel, one source and one exposure; clumps lie where they lie in none."""
-    generator = torch.Generator().manual_seed(seed)
-    source = replace(preset.source, clumps=None) if getattr(preset.source, "clumps", None) else preset.source
-    return replace(
-        preset,
-        lens=held_fixed(preset.lens, generator),
-        source=held_fixed(source, generator),
-        lens_light=held_fixed(preset.lens_light, generator),
-        instrument=replace(preset.instrument, noise=held_fixed(preset.instrument.noise, generator)),
-    )
-
-
 def leaks(preset: Preset, count: int, seed: int, what: str) -> list[Row]:
-    """Rows for each pair of classes."""
+    """Rows for each pair of classes; but for ``varied``, all images are of one lens, source and exposure."""
+    lens = None if what == "varied" else draw_lens(preset, torch.tensor([0]), seed, "leaks")
     features, labels = [], []
     for k in range(-(-count * len(preset.classes) // BATCH)):
-        batch = simulate(preset, BATCH, seed=seed, names=("leaks", what, k))
+        batch = simulate(preset, BATCH, seed=seed, names=("leaks", what, k), lens=lens)
         features.append(trivial_features(batch))
         labels.append(batch.labels)
     x, y = torch.cat(features), torch.cat(labels)
@@ -85,9 +59,8 @@ def main() -> None:
             continue
         rows += leaks(preset, chosen.count, chosen.seed, "varied")
         if preset.projected:
-            still = fixed(preset, chosen.seed)
-            rows += leaks(still, chosen.count, chosen.seed, "fixed")
-            rows += leaks(replace(still, projected=False), chosen.count, chosen.seed, "control")
+            rows += leaks(preset, chosen.count, chosen.seed, "fixed")
+            rows += leaks(replace(preset, projected=False), chosen.count, chosen.seed, "control")
     emit(rows, chosen.json)
 
 

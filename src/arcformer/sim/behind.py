@@ -27,9 +27,9 @@ def unlensed_images(preset: Preset, parameters: dict[str, Tensor], *, pixels: in
 def substructure_convergence(preset: Preset, parameters: dict[str, Tensor], *, pixels: int | None = None) -> Tensor:
     """The convergence of what is below the halo, its mean over each pixel, (B, H, W), dimensionless.
 
-    Where the preset projects, it is that of what is left, which has no sign. By the theorem of Gauss it is half the
-    deflection through the edges of the pixel over its area, each edge by the trapezoidal rule; so a mass that is smaller
-    than a pixel has its whole mass in that pixel, and some of its neighbours are off by a little.
+    Where the preset projects, it is that of what is left, and may be negative. By the theorem of Gauss it is half the
+    deflection through the edges of the pixel over its area, each edge by the trapezoidal rule: near a mass smaller than
+    a pixel the rule is coarse, but all pixels together have the mass that is in them.
 
     Args:
         preset, parameters: as ``draw`` gives them.

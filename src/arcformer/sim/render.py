@@ -6,7 +6,7 @@ stream under (seed, names): the same seed gives the same lenses whatever the dev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from arcformer.sim.kernels import can_compile
 from arcformer.sim.presets import PRESETS, Preset
 from arcformer.sim.scene import Scene
 
-__all__ = ["balanced_labels", "can_compile", "clean_images", "draw", "simulate"]
+__all__ = ["balanced_labels", "can_compile", "clean_images", "draw", "draw_lens", "simulate"]
 
 
 def simulate(
@@ -33,6 +33,8 @@ def simulate(
     device: torch.device | str = "cpu",
     truth: bool = False,
     finer: int | None = None,
+    lens: Mapping[str, Tensor] | None = None,
+    compiled: bool | None = None,
 ) -> LensBatch:
     """Simulate lenses of a preset: images in its physical unit, labels, targets; ``extras`` holds all that was drawn.
 
@@ -46,6 +48,8 @@ def simulate(
         finer: also give ``high_res``, the same sky noise-free at so many times the resolution, before the PSF.
             ``psf`` is then on its grid: ``high_res`` convolved with it and summed over blocks of ``finer`` x ``finer``
             pixels is the noise-free image exactly.
+        lens: one macromodel, source and exposure for all, as ``draw_lens`` gives them; None: each its own.
+        compiled: as for ``clean_images``.
 
     Raises:
         InputError: unknown preset or class, or a number that cannot be.
@@ -55,15 +59,16 @@ def simulate(
     if labels is None:
         labels = balanced_labels(_positive("count", count), len(preset.classes), stream(seed, *names, "labels"))
     labels = _indices(labels, preset)
-    parameters = draw(preset, labels, seed, *names)
+    parameters = draw(preset, labels, seed, *names, lens=lens)
     noise, psf, scale = preset.instrument.noise, preset.instrument.psf, preset.pixel_scale
     high_res = None
     if finer is None:
-        clean = clean_images(preset, parameters, pixels=size, device=device)
+        clean = clean_images(preset, parameters, pixels=size, device=device, compiled=compiled)
     else:
         scale = scale / _positive("finer", finer)
-        high_res = clean_images(preset, parameters, pixels=size, finer=finer, psf=False, device=device)
-        seen = psf.convolve(high_res.flatten(0, 1), scale).view_as(high_res)
+        drawn = {"psf": False, "device": device, "compiled": compiled}
+        high_res = clean_images(preset, parameters, pixels=size, finer=finer, **drawn)
+        seen = psf.convolve(high_res.flatten(0, 1), scale, compiled).view_as(high_res)
         clean = seen.unfold(2, finer, finer).unfold(3, finer, finer).sum((4, 5))
     on_device = {name: tensor.to(device, clean.dtype) for name, tensor in parameters.items() if name == "exposure"}
 
@@ -95,16 +100,29 @@ def balanced_labels(count: int, classes: int, generator: torch.Generator) -> Ten
     return (torch.arange(count) % classes)[torch.randperm(count, generator=generator)]
 
 
-def draw(preset: Preset, labels: Tensor, seed: int, *names: str | int) -> dict[str, Tensor]:
+def draw_lens(preset: Preset, labels: Tensor, seed: int, *names: str | int) -> dict[str, Tensor]:
+    """Halo, shear, light and exposure of lenses with these labels, (B, ...) each, float64: all but substructure.
+
+    Drawn without regard to the class, but for classes with another halo (``Preset.lens_of``).
+    """
+    parameters = preset.draw_macromodel(labels, stream(seed, *names, "macromodel"))
+    return parameters | preset.instrument.noise.draw(len(labels), stream(seed, *names, "observation"))
+
+
+def draw(
+    preset: Preset, labels: Tensor, seed: int, *names: str | int, lens: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """Parameters of the lenses with these labels, by name, float64 on the CPU.
 
-    Halo, shear, light and exposure are drawn without regard to the class. The tables of deflectors (``point_x`` and the
-    like, see ``substructure.py``) are padded to the most that a class of the preset has, and ``point_count`` says how
-    many there are; a parameter that only some classes have is NaN for the others.
+    The tables of deflectors (``point_x`` and the like, see ``substructure.py``) are padded to the most that a class of
+    the preset has, and ``point_count`` says how many there are; a parameter that only some classes have is NaN for the
+    others. With ``lens``, from ``draw_lens`` for one label, all lenses are that one but for their substructure.
     """
     count = len(labels)
-    parameters = preset.draw_macromodel(labels, stream(seed, *names, "macromodel"))
-    parameters |= preset.instrument.noise.draw(count, stream(seed, *names, "observation"))
+    if lens is None:
+        parameters = draw_lens(preset, labels, seed, *names)
+    else:
+        parameters = {name: p[:1].repeat(count, *[1] * (p.ndim - 1)) for name, p in lens.items()}
     populations = preset.populations.values()
     room = {kind: max(p.tables.get(kind, 0) for p in populations) for p in populations for kind in p.tables}
     parameters |= {f"{kind}_count": torch.zeros(count, dtype=torch.int64) for kind in room}

@@ -107,15 +107,26 @@ class PublishedVortex:
         axion = self.axion_mass_eV.draw((count,), generator)
         angle = FULL_TURN.draw((count,), generator)
         half_length = HALF_LENGTH / axion
+        return {
+            **self.rebuilt({"log10_half_length": half_length.log10(), "angle": angle}),
+            "axion_mass_eV": axion,
+            "vortex_half_length": half_length,
+            "vortex_angle": angle,
+        }
+
+    def measurable(self, drawn: Lens) -> dict[str, Tensor]:
+        """What could be measured of the vortices that were drawn, (B,) each."""
+        return {"log10_half_length": drawn["vortex_half_length"].log10(), "angle": drawn["vortex_angle"]}
+
+    def rebuilt(self, measured: Lens) -> dict[str, Tensor]:
+        """The table of point masses of vortices of which this is known."""
+        half_length, angle = 10 ** measured["log10_half_length"], measured["angle"]
         along = half_length[:, None] * torch.linspace(-1, 1, self.size, dtype=torch.float64)
         return {
             "point_x": along * angle.cos()[:, None],
             "point_y": along * angle.sin()[:, None],
-            "point_mass": torch.full((count, self.size), self.mass / self.size, dtype=torch.float64),
-            "point_count": torch.full((count,), self.size),
-            "axion_mass_eV": axion,
-            "vortex_half_length": half_length,
-            "vortex_angle": angle,
+            "point_mass": torch.full((len(angle), self.size), self.mass / self.size, dtype=torch.float64),
+            "point_count": torch.full((len(angle),), self.size),
         }
 
 
@@ -229,21 +240,34 @@ class Vortex:
         return {"line": 1}
 
     def draw(self, lens: Lens, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
-        shape = (len(lens["theta_E"]), 1)
+        shape = (len(lens["theta_E"]),)
         priors = (self.distance, FULL_TURN, FULL_TURN, self.mass, self.half_length)
         distance, place, angle, mass, half_length = (prior.draw(shape, generator) for prior in priors)
-        x0, y0, theta_E = (lens[name][:, None] for name in ("lens_x", "lens_y", "theta_E"))
+        radius = lens["theta_E"] * distance
         return {
-            "line_x": x0 + theta_E * distance * place.cos(),
-            "line_y": y0 + theta_E * distance * place.sin(),
-            "line_angle": angle,
-            "line_half_length": half_length,
-            "line_mass": mass,
-            "line_count": torch.ones(shape[0], dtype=torch.int64),
-            "vortex_mass": mass[:, 0],
-            "vortex_half_length": half_length[:, 0],
-            "axion_mass_eV": HALF_LENGTH / half_length[:, 0],
+            "line_x": (lens["lens_x"] + radius * place.cos())[:, None],
+            "line_y": (lens["lens_y"] + radius * place.sin())[:, None],
+            "line_angle": angle[:, None],
+            "line_half_length": half_length[:, None],
+            "line_mass": mass[:, None],
+            "line_count": torch.ones(shape, dtype=torch.int64),
+            "vortex_mass": mass,
+            "vortex_half_length": half_length,
+            "axion_mass_eV": HALF_LENGTH / half_length,
         }
+
+    def measurable(self, drawn: Lens) -> dict[str, Tensor]:
+        """What could be measured of the vortices that were drawn, (B,) each."""
+        known = {name: drawn[f"line_{name}"][:, 0] for name in ("x", "y", "angle", "mass", "half_length")}
+        logarithms = {f"log10_{name}": known.pop(name).log10() for name in ("mass", "half_length")}
+        return known | logarithms
+
+    def rebuilt(self, measured: Lens) -> dict[str, Tensor]:
+        """The table of vortices of which this is known."""
+        columns = {name: measured[name] for name in ("x", "y", "angle")}
+        columns |= {name: 10 ** measured[f"log10_{name}"] for name in ("mass", "half_length")}
+        count = torch.ones(len(columns["x"]), dtype=torch.int64)
+        return {f"line_{name}": column[:, None] for name, column in columns.items()} | {"line_count": count}
 
 
 def _present(number: Tensor, most: int) -> Tensor:

@@ -1,9 +1,10 @@
-"""Pictures of lenses: asinh stretch, a scale bar in arcsec, a colour bar in the unit of the images."""
+"""Pictures of lenses and of what is behind them: asinh stretch, a scale bar in arcsec, a colour bar with its unit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,30 +18,87 @@ from arcformer.batch import LensBatch
 from arcformer.data.sky import sky_rms
 from arcformer.studies.style import BLACK, GREY, colours, figure
 
-__all__ = ["image_grid", "portrait"]
+__all__ = ["Layer", "convergence_layer", "gallery", "image_grid", "light_layer", "portrait"]
 
-COLOURS = "inferno"
+BRIGHTNESS, SIGNED = "inferno", "RdBu_r"
 FAINTEST = 3e-3
 """The stretch turns linear at this share of the peak, if not at a brighter noise."""
 
+SIDE = 1.45
+"""Of a picture in a grid, inches."""
 
-def image_grid(batch: LensBatch) -> Figure:
-    """Images of each class in a row of their own, all in one stretch, with class names, scale bar and colour bar."""
+
+@dataclass(frozen=True)
+class Layer:
+    """One quantity for each image: planes (B, H, W), not a number where masked, and how they are drawn."""
+
+    planes: Tensor
+    label: str
+    norm: AsinhNorm
+    colours: str = BRIGHTNESS
+
+
+def light_layer(images: Tensor, unit: str, mask: Tensor | None = None, *, of: str = "flux per pixel") -> Layer:
+    """Images (B, C, H, W), the mean over their channels, all in one stretch."""
+    planes = _white(images, mask)
+    label = f"{of} [{unit}]" if unit else f"{of}, unit unknown"
+    return Layer(planes, label, _stretch(planes))
+
+
+def convergence_layer(planes: Tensor) -> Layer:
+    """Convergence (B, H, W), which may be negative where a smooth part was taken away: white is zero."""
+    size = planes.abs().flatten()
+    largest = max(float(size.kthvalue(max(1, int(0.999 * len(size)))).values), 1e-12)
+    return Layer(
+        planes.float().cpu(),
+        "convergence",
+        AsinhNorm(linear_width=largest / 30, vmin=-largest, vmax=largest),
+        SIGNED,
+    )
+
+
+def image_grid(batch: LensBatch, behind: Sequence[Layer] = ()) -> Figure:
+    """Images of each class in a row of their own, all in one stretch, and in the rows below what is behind them."""
     assert batch.labels is not None
-    rows = [(batch.labels == k).nonzero()[:, 0].tolist() for k in range(len(batch.classes))]
-    columns = max(map(len, rows))
-    norm = _stretch(_white(batch))
-    image = None
-    with figure(1.45 * columns + 0.9, 1.45 * len(rows)) as drawn:
-        grid = drawn.subplots(len(rows), columns, squeeze=False)
+    members = [(batch.labels == k).nonzero()[:, 0].tolist() for k in range(len(batch.classes))]
+    columns = max(map(len, members))
+    layers = [light_layer(batch.images, batch.unit, batch.mask), *behind]
+    drawn_layers: list[AxesImage | None] = [None] * len(layers)
+    with figure(SIDE * columns + (0.9 if len(layers) == 1 else 1.1), SIDE * len(members) * len(layers)) as drawn:
+        grid = drawn.subplots(len(members) * len(layers), columns, squeeze=False)
+        for axes in grid.flat:
+            _frameless(axes)
         for k, name in enumerate(batch.classes):
-            for column, axes in enumerate(grid[k]):
-                _frameless(axes)
-                if column < len(rows[k]):
-                    image = _show(axes, batch[rows[k][column]], norm, bar=column == 0)
-            grid[k, 0].set_ylabel(name, color=colours(batch.classes)[name], fontsize=11, fontweight="bold")
-        if image is not None:
-            _colour_bar(drawn, image, list(grid.flat), batch.unit)
+            tint = colours(batch.classes)[name]
+            for at, layer in enumerate(layers):
+                row = grid[k * len(layers) + at]
+                for column, (axes, image) in enumerate(zip(row, members[k], strict=False)):
+                    scale = _scale(batch, image) if column == at == 0 else None
+                    drawn_layers[at] = _show(axes, layer, image, scale)
+                if at == 0:
+                    row[0].set_ylabel(name, color=tint, fontsize=11, fontweight="bold")
+        for at, (layer, image) in enumerate(zip(layers, drawn_layers, strict=True)):
+            if image is not None:
+                if len(layers) == 1:
+                    _colour_bar(drawn, image, list(grid.flat), layer.label)
+                else:
+                    for row in grid[at :: len(layers)]:
+                        _colour_bar(drawn, image, list(row), layer.label, short=True)
+    return drawn
+
+
+def gallery(rows: Mapping[str, Sequence[LensBatch]]) -> Figure:
+    """Images that need not be alike, batches of one, each in its own stretch and with its own scale bar."""
+    columns = max(map(len, rows.values()))
+    tints = colours(list(rows))
+    with figure(SIDE * max(columns, 2), SIDE * len(rows)) as drawn:
+        grid = drawn.subplots(len(rows), columns, squeeze=False)
+        for axes in grid.flat:
+            _frameless(axes)
+        for line, (name, batches) in zip(grid, rows.items(), strict=True):
+            for axes, batch in zip(line, batches, strict=False):
+                _show(axes, light_layer(batch.images, batch.unit, batch.mask), 0, _scale(batch, 0))
+            line[0].set_ylabel(name, color=tints[name], fontsize=11, fontweight="bold")
     return drawn
 
 
@@ -49,25 +107,31 @@ def portrait(batch: LensBatch, probabilities: Mapping[str, float] | None = None)
     with figure(5.6 if probabilities else 3.6, 3.1) as drawn:
         panels = drawn.subplots(1, 2, width_ratios=[1.45, 1]) if probabilities else [drawn.subplots()]
         _frameless(panels[0])
-        image = _show(panels[0], batch, _stretch(_white(batch)), bar=True)
-        _colour_bar(drawn, image, [panels[0]], batch.unit)
+        layer = light_layer(batch.images, batch.unit, batch.mask)
+        _colour_bar(drawn, _show(panels[0], layer, 0, _scale(batch, 0)), [panels[0]], layer.label)
         if probabilities:
             _probability_bars(panels[1], probabilities)
     return drawn
 
 
-def _show(axes: Axes, batch: LensBatch, norm: AsinhNorm, *, bar: bool) -> AxesImage:
-    """The one image of ``batch``, north up as in FITS, masked pixels grey; with ``bar``, how long an arcsec is."""
-    pixels = _white(batch)[0]
-    image = axes.imshow(np.ma.masked_invalid(pixels.numpy()), norm=norm, cmap=COLOURS, origin="lower")
-    if bar and batch.pixel_scale is not None and bool(batch.pixel_scale[0].isfinite()):
-        _scale_bar(axes, pixels.shape[-1], float(batch.pixel_scale[0]))
-    return image
+def _show(axes: Axes, layer: Layer, image: int, pixel_scale: float | None) -> AxesImage:
+    """One plane, north up as in FITS, masked pixels grey; with a pixel scale, how long an arcsec is."""
+    pixels = layer.planes[image]
+    axes.set_facecolor(GREY)
+    shown = axes.imshow(np.ma.masked_invalid(pixels.numpy()), norm=layer.norm, cmap=layer.colours, origin="lower")
+    if pixel_scale is not None:
+        _scale_bar(axes, pixels.shape[-1], pixel_scale)
+    return shown
 
 
-def _white(batch: LensBatch) -> Tensor:
+def _scale(batch: LensBatch, image: int) -> float | None:
+    known = batch.pixel_scale is not None and bool(batch.pixel_scale[image].isfinite())
+    return float(batch.pixel_scale[image]) if known else None  # pyright: ignore[reportOptionalSubscript]
+
+
+def _white(images: Tensor, mask: Tensor | None) -> Tensor:
     """Mean over the channels, (B, H, W) on the CPU; not a number where any of them is masked."""
-    images = batch.images if batch.mask is None else batch.images.masked_fill(batch.mask, torch.nan)
+    images = images if mask is None else images.masked_fill(mask, torch.nan)
     return images.detach().float().mean(1).cpu()
 
 
@@ -93,24 +157,32 @@ def _scale_bar(axes: Axes, side: int, pixel_scale: float) -> None:
     axes.text((start + end) / 2, 1.4 * height, f"{length:g}″", color="white", ha="center", va="bottom", fontsize=9)
 
 
-def _colour_bar(drawn: Figure, image: AxesImage, panels: list[Axes], unit: str) -> None:
+def _colour_bar(drawn: Figure, image: AxesImage, panels: list[Axes], label: str, *, short: bool = False) -> None:
     assert isinstance(image.norm, AsinhNorm)
-    bar = drawn.colorbar(image, ax=panels, fraction=0.05, pad=0.02, ticks=_ticks(image.norm), format="%g")
+    ticks = _ticks(image.norm, 0.15 if short else 0.07)
+    bar = drawn.colorbar(image, ax=panels, fraction=0.05, pad=0.02, ticks=ticks, format="%g")
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     bar.minorticks_off()
-    bar.set_label(f"flux per pixel [{unit}]" if unit else "flux per pixel, unit unknown")
+    size = 8 if short else None
+    bar.set_label(label, fontsize=size)
+    bar.ax.tick_params(labelsize=size)
 
 
-def _ticks(norm: AsinhNorm, gap: float = 0.07) -> list[float]:
-    """Zero, then 1, 2 or 5 times powers of ten as far apart on the bar as ``gap``, which is a share of its length."""
+def _ticks(norm: AsinhNorm, gap: float) -> list[float]:
+    """Zero, then 1, 2 or 5 times powers of ten as far apart on the bar as ``gap``, which is a share of its length.
+
+    Where the bar goes as far below zero as above it, so do the ticks.
+    """
     assert norm.vmax is not None
+    assert norm.vmin is not None
     first = math.floor(math.log10(norm.linear_width))
     decades = range(first, math.floor(math.log10(norm.vmax)) + 1) if norm.vmax > 0 else ()
     ticks = [0.0]
     for value in (step * 10.0**decade for decade in decades for step in (1, 2, 5)):
         if value <= norm.vmax and norm(value) - norm(ticks[-1]) >= gap:
             ticks.append(value)
-    return ticks
+    mirrored = [-value for value in ticks[:0:-1] if norm.vmin == -norm.vmax]
+    return mirrored + ticks
 
 
 def _probability_bars(axes: Axes, probabilities: Mapping[str, float]) -> None:
@@ -126,7 +198,7 @@ def _probability_bars(axes: Axes, probabilities: Mapping[str, float]) -> None:
 
 
 def _frameless(axes: Axes) -> None:
-    axes.set(xticks=[], yticks=[], facecolor=GREY)
+    axes.set(xticks=[], yticks=[], facecolor="none")
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-__all__ = ["BLACK", "GREY", "colours", "data_uri", "figure", "png", "png_uri", "svg_uri"]
+__all__ = ["BLACK", "GREY", "colours", "data_uri", "figure", "png", "png_uri", "svg_uri", "written"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008): told apart by people with any of the usual colour deficiencies."""
@@ -69,6 +69,12 @@ def png_uri(drawn: Figure) -> str:
 def png(drawn: Figure) -> bytes:
     """A figure as the content of a PNG file, sharp on a dense screen."""
     return _saved(drawn, "png", dpi=110)
+
+
+def written(drawn: Figure, kind: str) -> bytes:
+    """A figure as the content of a ``png``, ``pdf`` or ``svg`` file, fit for print."""
+    dates = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    return _saved(drawn, kind, dpi=160, metadata=dates[kind])
 
 
 def data_uri(content: bytes, kind: str) -> str:
