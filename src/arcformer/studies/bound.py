@@ -220,7 +220,7 @@ class _Smooth:
         others = draw_lens(self.preset, torch.zeros(64, dtype=torch.int64), self.seed, *self.names, "others")
         names = [n for n, p in others.items() if p.is_floating_point() and not n.endswith(DERIVED)]
         columns = [(n, k) for n in names for k in range(others[n][0].numel())]
-        return [(n, k) for n, k in columns if refitted or float(others[n].flatten(1)[:, k].std()) > 0]
+        return [(n, k) for n, k in columns if refitted or float(others[n].reshape(64, -1)[:, k].std()) > 0]
 
     def _derivatives(self, lens: dict[str, Tensor], unknown: list[tuple[str, int]]) -> Tensor:
         """Of the whitened image, (P, K)."""

@@ -73,5 +73,5 @@ def optimizer(task: Task, training: TrainingSection) -> Optimizer:
 
 def _matrices(backbone: nn.Module) -> list[nn.Parameter]:
     """The weights of linear maps inside a backbone, those that are trained."""
-    maps = [module.weight for module in backbone.modules() if isinstance(module, nn.Linear)]
-    return [weight for weight in maps if weight.requires_grad]
+    maps = [module for module in backbone.modules() if isinstance(module, nn.Linear)]
+    return [each.weight for each in maps if each.weight.requires_grad]
