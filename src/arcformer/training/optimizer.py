@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from arcformer.tasks import Task
@@ -71,7 +71,7 @@ def optimizer(task: Task, training: TrainingSection) -> Optimizer:
     return Joint(muon, adamw)
 
 
-def _matrices(backbone: nn.Module) -> list[nn.Parameter]:
+def _matrices(backbone: nn.Module) -> list[Tensor]:
     """The weights of linear maps inside a backbone, those that are trained."""
     maps = [module for module in backbone.modules() if isinstance(module, nn.Linear)]
     return [each.weight for each in maps if each.weight.requires_grad]
