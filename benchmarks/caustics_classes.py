@@ -29,7 +29,7 @@ def simulator(preset: Preset, points: int) -> Callable[[Mapping[str, Tensor]], T
         caustics.Sersic(use_lenstronomy_k=True, name="source"),
         pixelscale=preset.pixel_scale,
         pixels_x=preset.pixels,
-        psf=preset.instrument.psf.kernel(preset.pixel_scale),
+        psf=preset.instrument.psf.kernel(preset.pixel_scale)[0],
         psf_mode="conv2d",
     )
     names = [(next(iter(parameter.parents)).name, parameter.name) for parameter in render.dynamic_params]

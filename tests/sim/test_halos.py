@@ -10,6 +10,8 @@ import torch
 from caustics.lenses.func import M0_totmass_tnfw, physical_deflection_angle_tnfw
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lenstronomy.LensModel.lens_model import LensModel
+from oracle import truncated_nfw
 from scipy import stats
 
 from arcformer.sim.cosmology import Geometry
@@ -44,6 +46,17 @@ def test_one_halo_deflects_as_in_caustics(log_mass: float, px: float, py: float)
         reduced = other * d_ls / d_s
         largest = max(float(part.abs().max()) for part in theirs) * d_ls / d_s
         assert float((own[0] - reduced).abs().max()) < 1.5e-3 * largest  # caustics joins its branches at x = 1 to 1e-3
+
+
+def test_the_formula_is_lenstronomys_and_the_ratio_is_the_formulas() -> None:
+    x, y = numbers(*np.geomspace(1e-3, 6, 400)), numbers(*np.zeros(400))
+    one = [numbers(value)[None] for value in (0.0, 0.0, 0.03, 0.2)]
+    exact, _ = truncated_nfw_deflection(*one, x, y)
+    theirs, _ = LensModel(["TNFW"]).alpha(x.numpy(), y.numpy(), [truncated_nfw(0.0, 0.0, 0.03, 0.2)])
+    largest = exact.abs().max()
+    assert float((exact[0] - torch.from_numpy(theirs)).abs().max() / largest) < 1e-6
+    ratio, _ = truncated_nfw_deflection(*(value.float() for value in one), x.float(), y.float())
+    assert 1e-6 < float((ratio - exact).abs().max() / largest) < 1e-4
 
 
 def test_many_halos_are_the_sum_of_each() -> None:

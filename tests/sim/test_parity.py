@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from oracle import ORACLES, rows
+from oracle import ORACLES, SCIENCE, rows
 from scipy.ndimage import gaussian_filter
 
 from arcformer.sim.instrument import GaussianPSF, pixel_grid
@@ -21,7 +21,7 @@ CLASSES = ("no_sub", "cdm", "axion")
 
 def difference(preset, parameters, dtype=torch.float64):
     """max|difference| over the peak, of the worst image."""
-    oracle = ORACLES[preset.name]
+    oracle = (ORACLES | SCIENCE)[preset.name]
     theirs = np.stack([oracle.image(oracle.keywords(row)) for row in rows(parameters)])
     ours = clean_images(preset, parameters, dtype=dtype)[:, 0].numpy()
     return (abs(ours - theirs).max((1, 2)) / theirs.max((1, 2))).max()
@@ -34,6 +34,15 @@ def test_images_are_those_of_lenstronomy(preset, name):
     parameters = draw(preset, torch.full((3,), preset.classes.index(name)), 11)
     assert difference(preset, parameters) < 1e-8
     assert difference(preset, parameters, torch.float32) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["no_sub", "cdm"])
+@pytest.mark.parametrize("preset", SCIENCE)
+def test_science_is_that_of_lenstronomy_but_for_the_projection(preset, name):
+    preset = replace(PRESETS.get(preset), projected=False)
+    parameters = draw(preset, torch.full((2,), preset.classes.index(name)), 11)
+    assert difference(preset, parameters) < 1e-5
+    assert difference(preset, parameters, torch.float32) < 1e-4
 
 
 @pytest.mark.parametrize("preset", ["deeplense/model-1", "deeplense/model-2"])
@@ -76,7 +85,7 @@ def test_the_psf_is_scipys_gaussian_filter(psf):
 
 def test_the_psf_as_an_image_is_what_a_star_looks_like():
     psf = GaussianPSF(0.16, 5.0)
-    kernel = psf.kernel(0.101)
+    (kernel,) = psf.kernel(0.101)
     side = len(kernel)
     assert kernel.sum().item() == pytest.approx(1)
     star = torch.zeros(1, 3 * side, 3 * side)

@@ -82,7 +82,7 @@ def test_presets_that_cannot_be_drawn_are_refused() -> None:
         replace(preset.geometry, z_source=0.1)
     with pytest.raises(InputError, match="either halo_mass or theta_E"):
         replace(preset.lens, theta_E=None)
-    with pytest.raises(InputError, match="a square of odd size that sums to 1"):
+    with pytest.raises(InputError, match="expected a square of odd size"):
         PixelPSF(torch.ones(4, 4) / 16, 0.1)
     with pytest.raises(InputError, match="sums to 9"):
         PixelPSF(torch.ones(3, 3), 0.1)
@@ -95,7 +95,24 @@ def test_an_empirical_psf_takes_the_place_of_a_gaussian() -> None:
     gaussian = preset.instrument.psf
     empirical = PixelPSF(gaussian.kernel(0.05), 0.05)
     images = torch.rand(2, 40, 40, dtype=torch.float64)
-    expected, found = (psf.convolve(images, 0.05, False) for psf in (gaussian, empirical))
+    expected, found = (psf.convolve(images, 0.05) for psf in (gaussian, empirical))
     assert torch.allclose(expected, found, atol=1e-6)
     with pytest.raises(InputError, match=r"pixels of 0\.05 arcsec, not on those of 0\.1"):
         empirical.convolve(images, 0.1)
+
+
+def test_of_a_set_of_psfs_every_image_has_its_own() -> None:
+    preset = PRESETS.get("corrected/model-4")  # three bands
+    sharp, blunt = torch.zeros(5, 5), torch.full((5, 5), 0.04)
+    sharp[2, 2] = 1
+    several = replace(preset.instrument, psf=PixelPSF(torch.stack([sharp, blunt]), preset.pixel_scale))
+    batch = simulate(replace(preset, instrument=several), 12, seed=1, pixels=16, truth=True, compiled=False)
+    alone = simulate(
+        replace(preset, instrument=replace(several, psf=PixelPSF(blunt, preset.pixel_scale))),
+        12, seed=1, pixels=16, truth=True, compiled=False,
+    )  # fmt: skip
+    seen_blunt = batch.extras["psf_index"] == 1
+    assert 0 < seen_blunt.sum() < 12
+    same = (batch.extras["clean"] - alone.extras["clean"]).abs().amax((1, 2, 3)) < 1e-6
+    assert torch.equal(same, seen_blunt)
+    assert torch.equal(batch.psf[seen_blunt], alone.psf[seen_blunt])

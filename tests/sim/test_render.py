@@ -96,7 +96,7 @@ def test_the_central_part_is_that_of_the_whole(name):
     preset = PRESETS.get(name)
     parameters = draw(preset, torch.arange(3), 7)
     whole = clean_images(preset, parameters, dtype=torch.float64)
-    reach = preset.instrument.psf.kernel(preset.pixel_scale).shape[0] // 2
+    reach = preset.instrument.psf.kernel(preset.pixel_scale).shape[-1] // 2
     for pixels in (32, preset.pixels - 2, preset.pixels):
         part = clean_images(preset, parameters, pixels=pixels, dtype=torch.float64)
         edge = (preset.pixels - pixels) // 2

@@ -26,6 +26,9 @@ def show(
     pixels: Annotated[
         int | None, typer.Option(metavar="P", min=1, help="Side of the central part of a preset's images.")
     ] = None,
+    psf: Annotated[Path | None, typer.Option(metavar="FITS", help="A PSF, or a set of them, on its pixels.")] = None,
+    sources: Annotated[Path | None, typer.Option(metavar="DIR", help="FITS stamps of galaxies to be lensed.")] = None,
+    lenses: Annotated[Path | None, typer.Option(metavar="DIR", help="FITS stamps of galaxies as lens light.")] = None,
     convergence: Annotated[
         bool, typer.Option("--convergence", help="Below simulated images, the convergence of substructure.")
     ] = False,
@@ -53,7 +56,18 @@ def show(
     if out.is_dir() or (out.exists() and not force):
         raise InputError(f"{out} is there, and nothing is overwritten: name another with --out, or say --force")
     behind = [name for name, asked in (("convergence", convergence), ("source", source)) if asked]
-    figure = drawn(what, count=count, seed=seed, pixels=pixels, behind=behind, pixel_scale=pixel_scale, band=band)
+    figure = drawn(
+        what,
+        count=count,
+        seed=seed,
+        pixels=pixels,
+        behind=behind,
+        psf=psf,
+        sources=sources,
+        lenses=lenses,
+        pixel_scale=pixel_scale,
+        band=band,
+    )
     with unwritable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with whole(out) as path:

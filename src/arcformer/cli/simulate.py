@@ -34,6 +34,9 @@ def simulate(
     pixels: Annotated[
         int | None, typer.Option(metavar="P", min=1, help="Side of the central part to render; all by default.")
     ] = None,
+    psf: Annotated[Path | None, typer.Option(metavar="FITS", help="A PSF, or a set of them, on its pixels.")] = None,
+    sources: Annotated[Path | None, typer.Option(metavar="DIR", help="FITS stamps of galaxies to be lensed.")] = None,
+    lenses: Annotated[Path | None, typer.Option(metavar="DIR", help="FITS stamps of galaxies as lens light.")] = None,
     workers: Annotated[int, typer.Option(metavar="W", min=1, help="Processes that simulate.")] = 1,
     format: Annotated[
         Format, typer.Option(help="store: shards of images and all their parameters, for training and analysis.")
@@ -47,13 +50,18 @@ def simulate(
     Example:
       arcformer simulate deeplense/model-1 --count 3000 --seed 1 --out lenses
       arcformer simulate deeplense/model-2 --count 300 --out files --format deeplense
+      arcformer simulate survey/hst --count 1000 --psf f160w.fits --sources galaxies --out lenses
     """
+    from arcformer.data.observed import observed
     from arcformer.data.store import write_store
     from arcformer.progress import track
+    from arcformer.sim.presets import PRESETS
+
+    simulated = observed(PRESETS.get(preset), psf=psf, sources=sources, lenses=lenses)
 
     def store(folder: Path) -> None:
         write_store(
-            preset, folder, count=count, seed=seed, pixels=pixels, workers=workers,
+            simulated, folder, count=count, seed=seed, pixels=pixels, workers=workers,
             progress=lambda chunks, total: track(chunks, "simulating", total, size=len),
         )  # fmt: skip
 

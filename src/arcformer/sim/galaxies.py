@@ -143,8 +143,9 @@ class Stamps:
 
     def brightness(self, name: str, parameters: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         """Flux per arcsec^2 (B, P) at (x, y), (B, P), between the pixels of a picture by bilinear interpolation."""
-        p = {key: parameters[f"{name}_{key}"].to(x)[:, None] for key in ("x", "y", "zoom", "angle", "flux")}
-        pictures = self.pictures.to(x)[parameters[f"{name}_stamp"].to(x.device)]
+        keys = ("x", "y", "zoom", "angle", "flux")
+        p = {key: parameters[f"{name}_{key}"].to(x).view(len(x), 1) for key in keys}
+        pictures = self.pictures.to(x)[parameters[f"{name}_stamp"].to(x.device).view(-1)]
         scale = self.pixel_scale * p["zoom"]
         dx, dy = (x - p["x"]) / scale, (y - p["y"]) / scale
         u = dx * p["angle"].cos() + dy * p["angle"].sin()

@@ -58,12 +58,17 @@ class GaussianPSF:
         weights = [math.exp(-((i / sigma) ** 2) / 2) for i in range(-radius, radius + 1)]
         return [weight / sum(weights) for weight in weights]
 
-    def kernel(self, pixel_scale: float) -> Tensor:
-        """The kernel as an image, (k, k) float32."""
-        profile = torch.tensor(self.profile(pixel_scale), dtype=torch.float64)
-        return torch.outer(profile, profile).float()
+    def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
+        return {}
 
-    def convolve(self, images: Tensor, pixel_scale: float, compiled: bool | None = None) -> Tensor:
+    def kernel(self, pixel_scale: float, which: Tensor | None = None) -> Tensor:
+        """The kernel as an image, (1, k, k) float32."""
+        profile = torch.tensor(self.profile(pixel_scale), dtype=torch.float64)
+        return torch.outer(profile, profile).float()[None]
+
+    def convolve(
+        self, images: Tensor, pixel_scale: float, which: Tensor | None = None, compiled: bool | None = None
+    ) -> Tensor:
         """Images (B, H, W) seen through the PSF."""
         profile = images.new_tensor(self.profile(pixel_scale))
         reach = len(profile) // 2
@@ -73,28 +78,43 @@ class GaussianPSF:
 
 @dataclass(frozen=True, eq=False)
 class PixelPSF:
-    """An empirical PSF, (k, k), k odd, summing to one, on pixels of ``pixel_scale`` arcsec."""
+    """Empirical PSFs, (S, k, k) or one (k, k), k odd, summing to one each, on pixels of ``pixel_scale`` arcsec.
+
+    Of several, every image is seen through one that is drawn for it, ``psf_index``.
+    """
 
     pixels: Tensor
     pixel_scale: float
 
     def __post_init__(self) -> None:
-        shape, total = tuple(self.pixels.shape), float(self.pixels.double().sum())
-        if len(shape) != 2 or shape[0] != shape[1] or shape[0] % 2 == 0 or abs(total - 1) > 1e-3:
-            raise InputError(
-                f"a PSF of shape {shape} sums to {total:.4g}: expected a square of odd size that sums to 1"
-            )
+        shape = tuple(self.pixels.shape)
+        if len(shape) not in (2, 3) or 0 in shape or shape[-2] != shape[-1] or shape[-1] % 2 == 0:
+            raise InputError(f"a PSF of shape {shape}: expected a square of odd size, or a set of such squares")
+        totals = self._set.double().sum((1, 2))
+        worst = float(totals[(totals - 1).abs().argmax()])
+        if not abs(worst - 1) <= 1e-3:
+            raise InputError(f"a PSF that sums to {worst:.4g}: expected one that sums to 1; divide it by its sum")
 
-    def kernel(self, pixel_scale: float) -> Tensor:
-        """The kernel as an image, (k, k) float32."""
+    @property
+    def _set(self) -> Tensor:
+        return self.pixels.view(-1, *self.pixels.shape[-2:])
+
+    def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
+        number = len(self._set)
+        return {"psf_index": torch.randint(number, (count,), generator=generator)} if number > 1 else {}
+
+    def kernel(self, pixel_scale: float, which: Tensor | None = None) -> Tensor:
+        """The kernels as images, (1, k, k) float32, or of those at ``which`` (B,), (B, k, k)."""
         if abs(pixel_scale / self.pixel_scale - 1) > 1e-3:
             raise InputError(f"the PSF is on pixels of {self.pixel_scale:g} arcsec, not on those of {pixel_scale:g}")
-        return self.pixels.float()
+        return self._set[:1].float() if which is None else self._set[which.to(self.pixels.device)].float()
 
-    def convolve(self, images: Tensor, pixel_scale: float, compiled: bool | None = None) -> Tensor:
+    def convolve(
+        self, images: Tensor, pixel_scale: float, which: Tensor | None = None, compiled: bool | None = None
+    ) -> Tensor:
         """Images (B, H, W) seen through the PSF, by Fourier transform; beyond the edge the outermost pixels go on."""
-        kernel = self.kernel(pixel_scale).to(images)
-        reach, (height, width) = kernel.shape[0] // 2, images.shape[-2:]
+        kernel = self.kernel(pixel_scale, which).to(images)
+        reach, (height, width) = kernel.shape[-1] // 2, images.shape[-2:]
         padded = F.pad(images[:, None], (reach, reach, reach, reach), mode="replicate")[:, 0]
         size = padded.shape[-2:]
         spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=size)
@@ -113,12 +133,18 @@ def _blur(padded: Tensor, profile: Tensor) -> Tensor:
 class PSF(Protocol):
     """What a point looks like."""
 
-    def kernel(self, pixel_scale: float) -> Tensor:
-        """As an image of odd size, (k, k) float32, on pixels of ``pixel_scale`` arcsec."""
+    def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
+        """Which of several PSFs each image is seen through, ``psf_index`` (count,); nothing where there is one."""
         ...
 
-    def convolve(self, images: Tensor, pixel_scale: float, compiled: bool | None = None) -> Tensor:
-        """Images (B, H, W) seen through it."""
+    def kernel(self, pixel_scale: float, which: Tensor | None = None) -> Tensor:
+        """As images of odd size, float32: (1, k, k), or for each of ``which`` (B, k, k)."""
+        ...
+
+    def convolve(
+        self, images: Tensor, pixel_scale: float, which: Tensor | None = None, compiled: bool | None = None
+    ) -> Tensor:
+        """Images (B, H, W) seen through it, each through that of ``which`` (B,) where there are several."""
         ...
 
 

@@ -67,7 +67,7 @@ class Preset:
     Attributes:
         populations: the substructure of each class; their order is the order of the labels.
         source: what is lensed.
-        lens_light: components of the light of the lens itself; their places count from the centre of the lens.
+        lens_light: components of the light of the lens itself, or one picture; places count from its centre.
         projected: whether the smooth part of the substructure's deflection is taken away (see ``projection.py``).
         lens_of: another halo for some classes, a fault of published data.
         targets: names of parameters that are kept as regression targets.
@@ -83,7 +83,7 @@ class Preset:
     lens: Lens
     source: Galaxy | Stamps
     instrument: Instrument
-    lens_light: tuple[Galaxy, ...] = ()
+    lens_light: tuple[Galaxy | Stamps, ...] = ()
     projected: bool = False
     lens_of: Mapping[str, Lens] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
@@ -91,6 +91,10 @@ class Preset:
     faults: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
     provenance: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.lens_light) > 1 and any(isinstance(light, Stamps) for light in self.lens_light):
+            raise InputError(f"{self.name}: the light of a lens is either one picture or components, not both")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def simulate(
         scale = scale / _positive("finer", finer)
         drawn = {"psf": False, "device": device, "compiled": compiled}
         high_res = clean_images(preset, parameters, pixels=size, finer=finer, **drawn)
-        seen = psf.convolve(high_res.flatten(0, 1), scale, compiled).view_as(high_res)
+        seen = _seen(preset, high_res, scale, parameters, compiled)
         clean = seen.unfold(2, finer, finer).unfold(3, finer, finer).sum((4, 5))
     on_device = {name: tensor.to(device, clean.dtype) for name, tensor in parameters.items() if name == "exposure"}
 
@@ -76,7 +76,7 @@ def simulate(
         return planes.repeat(1, preset.instrument.copies, 1, 1)
 
     images = copied(noise.observe(clean, on_device, stream(seed, *names, "noise", device=device)))
-    kernel = psf.kernel(scale).to(device)
+    kernel = psf.kernel(scale, parameters.get("psf_index")).to(device)
     where = "/".join(str(part) for part in (preset.name, seed, *names))
     return LensBatch(
         images=images,
@@ -85,7 +85,7 @@ def simulate(
         targets=_targets(preset, parameters).to(device),
         target_names=preset.targets,
         high_res=None if high_res is None else copied(noise.mean(high_res, on_device)),
-        psf=kernel.expand(len(labels), *kernel.shape),
+        psf=kernel.expand(len(labels), -1, -1),
         noise_std=copied(noise.std(clean, on_device)) if truth else None,
         pixel_scale=torch.full((len(labels),), preset.pixel_scale, device=device),
         ids=tuple(f"{where}/{i}" for i in range(len(labels))),
@@ -106,7 +106,8 @@ def draw_lens(preset: Preset, labels: Tensor, seed: int, *names: str | int) -> d
     Drawn without regard to the class, but for classes with another halo (``Preset.lens_of``).
     """
     parameters = preset.draw_macromodel(labels, stream(seed, *names, "macromodel"))
-    return parameters | preset.instrument.noise.draw(len(labels), stream(seed, *names, "observation"))
+    parameters |= preset.instrument.noise.draw(len(labels), stream(seed, *names, "observation"))
+    return parameters | preset.instrument.psf.draw(len(labels), stream(seed, *names, "psf"))
 
 
 def draw(
@@ -173,9 +174,20 @@ def clean_images(
     for rows in scene.portions():
         seen = scene.brightness(rows).unflatten(2, (size, size)) * scale**2
         if psf:
-            seen = preset.instrument.psf.convolve(seen.flatten(0, 1), scale, compiled).view_as(seen)
+            drawn = {name: p[rows.cpu()] for name, p in parameters.items() if name == "psf_index"}
+            seen = _seen(preset, seen, scale, drawn, compiled)
         images[rows] = seen
     return images
+
+
+def _seen(
+    preset: Preset, images: Tensor, scale: float, parameters: Mapping[str, Tensor], compiled: bool | None
+) -> Tensor:
+    """Images (B, C, H, W) through the PSF of each."""
+    which = parameters.get("psf_index")
+    if which is not None:
+        which = which.repeat_interleave(images.shape[1])
+    return preset.instrument.psf.convolve(images.flatten(0, 1), scale, which, compiled).view_as(images)
 
 
 def _targets(preset: Preset, parameters: dict[str, Tensor]) -> Tensor:

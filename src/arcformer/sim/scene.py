@@ -38,6 +38,11 @@ class Scene:
         self.lens = Macromodel.of(parameters).stacked().to(x)
         self.source = sersics(parameters, "source").to(x)
         self.light = sersics(parameters, "light").to(x)
+        self.pictured = {
+            name: galaxy
+            for name, galaxy in (("source", preset.source), *(("light", light) for light in preset.lens_light))
+            if isinstance(galaxy, Stamps)
+        }
         self.tables = {
             kind.name: (kind, kind.table(parameters).to(x), count.to(x.device))
             for kind in KINDS
@@ -69,28 +74,29 @@ class Scene:
         bent = self.substructure(rows, self.x, self.y) if self._crowd[rows].any() else ()
         scaling = self.x.new_tensor(self.preset.geometry.deflection_scaling)
         rays = (self.lens[:, rows], scaling, self.x, self.y, *bent)
-        if isinstance(self.preset.source, Stamps):
-            source = self._pictured(rows, *_behind(*rays, compiled=self.compiled))
+        if "source" in self.pictured:
+            source = self._picture("source", rows, *_behind(*rays, compiled=self.compiled))
         else:
             source = _lensed(self.source[:, rows], *rays, compiled=self.compiled)
         seen = self._coloured("source", rows, source)
-        if self.light.shape[2]:
-            light = _shine(self.light[:, rows], self.x, self.y, compiled=self.compiled)
+        if "light" in self.pictured or self.light.shape[2]:
+            light = self._unlensed("light", self.light, rows)
             seen = seen + self._coloured("light", rows, light)
         return seen
 
     def unlensed(self, rows: Tensor) -> Tensor:
         """Flux per arcsec^2 and second of the source alone, (B, C, P), were no lens in front of it."""
-        x, y = (axis.expand(len(rows), -1) for axis in (self.x, self.y))
-        if isinstance(self.preset.source, Stamps):
-            return self._coloured("source", rows, self._pictured(rows, x, y))
-        return self._coloured("source", rows, _shine(self.source[:, rows], x, y, compiled=self.compiled))
+        return self._coloured("source", rows, self._unlensed("source", self.source, rows))
 
-    def _pictured(self, rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """The brightness of sources that are pictures, (B, P), in their own plane."""
-        assert isinstance(self.preset.source, Stamps)
-        drawn = {name: p[rows.cpu()] for name, p in self.parameters.items() if name.startswith("source_")}
-        return self.preset.source.brightness("source", drawn, x, y)
+    def _unlensed(self, name: str, components: Tensor, rows: Tensor) -> Tensor:
+        if name in self.pictured:
+            return self._picture(name, rows, *(axis.expand(len(rows), -1) for axis in (self.x, self.y)))
+        return _shine(components[:, rows], self.x, self.y, compiled=self.compiled)
+
+    def _picture(self, name: str, rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """The brightness of galaxies that are pictures, (B, P), in their own plane."""
+        drawn = {key: p[rows.cpu()] for key, p in self.parameters.items() if key.startswith(f"{name}_")}
+        return self.pictured[name].brightness(name, drawn, x, y)
 
     def _coloured(self, name: str, rows: Tensor, brightness: Tensor) -> Tensor:
         """Brightness (B, P) in the bands, (B, C, P)."""

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from arcformer.batch import LensBatch
 from arcformer.data.files import find_images, read_image
 from arcformer.data.index import Index, is_store
+from arcformer.data.observed import observed
 from arcformer.data.stored import StoredBatches
 from arcformer.errors import InputError, near
 from arcformer.sim.behind import substructure_convergence, unlensed_images
@@ -34,6 +35,9 @@ def show(
     seed: int = 0,
     pixels: int | None = None,
     behind: Iterable[str] = (),
+    psf: Path | None = None,
+    sources: Path | None = None,
+    lenses: Path | None = None,
     **reading: Any,
 ) -> Figure:
     """A picture of lenses: a row for each class, and below it what is ``behind`` its images.
@@ -46,6 +50,7 @@ def show(
         seed: of the images of a preset.
         pixels: side of the central part of them to draw; None for the whole.
         behind: any of ``BEHIND``, for simulated images: the convergence of what is below the halo, the source unlensed.
+        psf, sources, lenses: what was observed, for a preset (see ``observed``).
         reading: options of ``read_image``, for files.
 
     Raises:
@@ -59,17 +64,20 @@ def show(
     if unknown := [name for name in behind if name not in BEHIND]:
         raise InputError(f"behind an image there is no {unknown[0]!r}; choose from {', '.join(BEHIND)}")
     if str(what) in PRESETS or not Path(what).exists():
-        preset = _preset(str(what))
+        preset = observed(_preset(str(what)), psf=psf, sources=sources, lenses=lenses)
         _not_for_simulated(reading)
         labels = [name for name in preset.classes for _ in range(count)]
         # so few are drawn before they are compiled
         batch = simulate(preset, seed=seed, names=("show",), labels=labels, pixels=pixels, compiled=False)
         return image_grid(batch, _layers(preset, batch, behind, pixels))
-    if pixels is not None:
-        raise InputError(f"pixels is for a preset; {what} is drawn as it is")
+    for name, value in (("pixels", pixels), ("psf", psf), ("sources", sources), ("lenses", lenses)):
+        if value is not None:
+            raise InputError(f"{name} is for a preset; {what} is drawn as it is")
     if is_store(what):
         _not_for_simulated(reading)
         batch = _first_of_each_class(StoredBatches(what, batch_size=256), count)
+        if "source_stamp" in batch.extras and "source" in behind:
+            raise InputError(f"{what}: its sources are pictures that it does not hold; leave out source")
         preset = PRESETS.get(Index.load(what).plan.preset) if behind else None
         return image_grid(batch, [] if preset is None else _layers(preset, batch, behind, batch.images.shape[-1]))
     if behind:

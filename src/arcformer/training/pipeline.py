@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from arcformer.batch import LensBatch
 from arcformer.data.augment import Symmetries, dihedral
+from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
 from arcformer.data.transforms import Transform
 from arcformer.errors import InputError
@@ -53,7 +55,7 @@ class Prepared(Dataset[LensBatch]):
 
 
 class Timed:
-    """A loader that counts the ``seconds`` spent waiting for it."""
+    """A loader that counts the ``seconds`` spent waiting for it, on an accelerator until the batch is made there."""
 
     def __init__(self, loader: DataLoader[LensBatch]):
         self.loader, self.seconds = loader, 0.0
@@ -67,6 +69,8 @@ class Timed:
             start = time.perf_counter()
             try:
                 batch = next(batches)
+                if batch.images.is_cuda:
+                    torch.cuda.synchronize(batch.images.device)
             except StopIteration:
                 return
             finally:
@@ -77,7 +81,8 @@ class Timed:
 class Pipeline(LightningDataModule):
     """The training and validation batches of a run. Step s on rank r of w takes training batch s * w + r.
 
-    The transform and the split of files are read from the run's folder, where they must be by now.
+    Where training is on an accelerator, images are simulated on it too, and workers have nothing to do. The transform
+    and the split of files are read from the run's folder, where they must be by now.
 
     Attributes:
         train, validation: prepared batches.
@@ -90,7 +95,7 @@ class Pipeline(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         transform = Transform.load(self.folder / "transform.json")
-        train, validation = open_sources(self.config, self.folder / "split.json")
+        train, validation = open_sources(self.config, self.folder / "split.json", self._simulated_on)
         simulated = self.config.data.folder is None  # as many images as were asked for, and costly to make again
         self.train = Prepared(train, transform, seed=self.config.seed, symmetries=self.config.augment)
         self.validation = Prepared(validation, transform, keep=simulated)
@@ -120,6 +125,11 @@ class Pipeline(LightningDataModule):
         return self._loader(self.validation, range(rank, self.validation_batches, world))
 
     @property
+    def _simulated_on(self) -> torch.device:
+        device = self._running.strategy.root_device
+        return device if device.type == "cuda" else torch.device("cpu")
+
+    @property
     def _running(self) -> Trainer:
         assert self.trainer is not None
         return self.trainer
@@ -127,13 +137,15 @@ class Pipeline(LightningDataModule):
     def _loader(self, prepared: Prepared, order: range) -> DataLoader[LensBatch]:
         chosen = self.config.data.workers
         workers = min(8, (os.cpu_count() or 1) // 2) if chosen is None else chosen
-        if prepared.keep:
-            workers = 0  # what is kept is kept in this process
+        accelerated = self._running.strategy.root_device.type == "cuda"
+        made_there = isinstance(prepared.source, SimulatedBatches) and accelerated
+        if prepared.keep or made_there:
+            workers = 0  # what is kept is kept in this process, and this one has the device
         return DataLoader(
             prepared,
             batch_size=None,
             sampler=order,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=self._running.strategy.root_device.type == "cuda",
+            pin_memory=accelerated and not made_there,
         )

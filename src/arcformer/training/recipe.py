@@ -13,10 +13,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from arcformer.config import Component, Section, component
 from arcformer.data.augment import Symmetries
+from arcformer.data.observed import observed
 from arcformer.data.transforms import TransformSection
 from arcformer.errors import InputError
 from arcformer.models import BACKBONES
-from arcformer.sim.presets import PRESETS
+from arcformer.sim.presets import PRESETS, Preset
 from arcformer.tasks import TASKS, Task
 
 __all__ = ["DataSection", "RunConfig", "TrainingSection", "build_task"]
@@ -33,6 +34,8 @@ class DataSection(Section):
     ``preset``: what is simulated; for a folder, its classes, their order and aliases, and the pixel scale.
     ``folder``: files to read instead, in the layout of DeepLense, or a store that ``arcformer simulate`` wrote.
     ``pixels``: side of the central part that is rendered; None: the whole image of the preset.
+    ``psf``: a FITS file with the PSF, or a set of them, that simulated images are seen through.
+    ``sources``, ``lenses``: folders of FITS stamps of galaxies that are lensed, or whose light is the lens's.
     ``validation``: how many images are simulated to validate on. A folder gives a tenth of its files, by hash.
     ``split_seed``: another seed, another split of the folder.
     ``skip_bad``: whether bad files of a folder are left out, and listed, or are an error.
@@ -42,6 +45,9 @@ class DataSection(Section):
     preset: Annotated[str, AfterValidator(_known_preset)] = "deeplense/model-1"
     folder: Path | None = None
     pixels: int | None = Field(default=None, ge=1)
+    psf: Path | None = None
+    sources: Path | None = None
+    lenses: Path | None = None
     validation: int = Field(default=1536, ge=1)
     split_seed: int = 0
     skip_bad: bool = False
@@ -49,9 +55,17 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
-        if self.folder is not None and self.pixels is not None:
-            raise InputError("pixels is for simulated images; those of a folder are cropped by transform.size")
+        simulated = [name for name in ("pixels", "psf", "sources", "lenses") if getattr(self, name) is not None]
+        if self.folder is not None and simulated:
+            raise InputError(
+                f"{', '.join(simulated)}: for simulated images; those of a folder are cropped by transform.size"
+            )
         return self
+
+    @property
+    def simulated(self) -> Preset:
+        """The preset as it is to be simulated."""
+        return observed(PRESETS.get(self.preset), psf=self.psf, sources=self.sources, lenses=self.lenses)
 
 
 class TrainingSection(Section):

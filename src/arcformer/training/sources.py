@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from arcformer.data.deeplense import Catalogue, scan
 from arcformer.data.folders import FolderBatches, check_files
 from arcformer.data.index import Index, check_store, is_store
@@ -43,15 +45,19 @@ def split_files(config: RunConfig, path: Path, progress: Progress = iter) -> tup
     return bad
 
 
-def open_sources(config: RunConfig, split_path: Path) -> tuple[BatchSource, BatchSource]:
+def open_sources(
+    config: RunConfig, split_path: Path, device: torch.device | str = "cpu"
+) -> tuple[BatchSource, BatchSource]:
     """Training and validation batches; those of a folder follow the split that ``split_files`` wrote.
+
+    Simulated ones are made on ``device``.
 
     Raises:
         InputError: no split, or an image of it that is not there any more.
     """
     if config.data.folder is None:
-        train = _simulated(config, "train", config.seed)
-        return train, _simulated(config, "validation", config.seed, config.data.validation)
+        train = _simulated(config, "train", config.seed, device=device)
+        return train, _simulated(config, "validation", config.seed, config.data.validation, device)
     part = _parts(config, split_path)
     return part("train", seed=config.seed, shuffle=True), part("validation")
 
@@ -83,9 +89,13 @@ def open_labelled(config: RunConfig, folder: Path, *, skip_bad: bool = False, pr
     return _folder_batches(config, _read_once(config, folder, skip_bad, progress))
 
 
-def _simulated(config: RunConfig, part: str, seed: int, count: int | None = None) -> SimulatedBatches:
+def _simulated(
+    config: RunConfig, part: str, seed: int, count: int | None = None, device: torch.device | str = "cpu"
+) -> SimulatedBatches:
     data, size = config.data, config.training.batch_size
-    return SimulatedBatches(data.preset, batch_size=size, seed=seed, split=part, pixels=data.pixels, count=count)
+    return SimulatedBatches(
+        data.simulated, batch_size=size, seed=seed, split=part, pixels=data.pixels, count=count, device=device
+    )
 
 
 def _parts(config: RunConfig, split_path: Path) -> Callable[..., Files]:
