@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from scipy import stats
 
 from arcformer.sim.cosmology import Geometry
 from arcformer.sim.halos import TRUNCATION, concentration, truncated_nfw_deflection
+from arcformer.sim.presets import PRESETS
 from arcformer.sim.priors import Fixed, LogUniform
-from arcformer.sim.substructure import Subhalos, WarmSubhalos
+from arcformer.sim.render import clean_images, draw
+from arcformer.sim.substructure import NoSubstructure, Subhalos, WarmSubhalos
 
 GEOMETRY = Geometry()
 
@@ -115,3 +118,22 @@ def test_warm_dark_matter_lacks_the_light_ones() -> None:
     assert int(light) / int(all_light) < 0.4
     assert int(heavy) / int(all_heavy) > 0.7
     assert torch.allclose(warm["half_mode_mass"], torch.full((300,), 1e9, dtype=torch.float64))
+
+
+def test_halos_below_1e8_change_the_signal_by_less_than_a_tenth() -> None:
+    """They are not rendered. Rendered down to 1e7, the images of the same lenses change hardly more, root mean square."""
+    preset = PRESETS.get("corrected/model-2")
+    rich = Subhalos(f_sub=Fixed(0.03), faintest=1e7, most=1024)
+    deep = replace(preset, populations={"no_sub": NoSubstructure(), "cdm": rich}, targets=())
+    parameters = draw(deep, torch.ones(16, dtype=torch.int64), 4)
+    assert int(parameters["subhalo_count"].max()) < 1024
+    signals = []
+    for faintest in (1e7, 1e8, 1e11):
+        kept = parameters["subhalo_theta_E"] * (parameters["subhalo_mass"] >= faintest)
+        signals.append(clean_images(deep, parameters | {"subhalo_theta_E": kept}, compiled=False))
+    full, cut, nothing = signals
+    std = deep.instrument.noise.std(nothing, {"exposure": parameters["exposure"]})
+    signal, of_cut = (((image - nothing) / std).square().sum((1, 2, 3)).sqrt() for image in (full, cut))
+    assert of_cut.median() > 1  # there is one
+    assert abs(float((signal / of_cut).median()) - 1) < 0.1
+    assert abs(float(signal.square().sum() / of_cut.square().sum()) ** 0.5 - 1) < 0.1
