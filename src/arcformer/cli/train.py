@@ -91,6 +91,6 @@ def _summary(run: Run) -> str:
         f"validation {metric} {'not a number' if value is None else f'{value:.4f}'}, "
         f"weights of step {facts['best_step']} of {run.config.training.steps}\n"
         f"{facts['images_seen']:,} images seen, {facts['images_per_second']:,.0f} images/s, "
-        f"{minutes} min {seconds:02d} s on {facts['device']}\n"
+        f"{minutes} min {seconds:02d} s on {facts['device']}, {facts['waiting_for_data']:.1%} of it without images\n"
         f"run: {run.folder}"
     )
