@@ -163,7 +163,7 @@ def test_who_says_the_pixel_scale(run, tmp_path):
     for path in (tmp_path / "mute.npy", tmp_path / "mute.png"):
         (one,) = predict(run, [path]).found
         assert one.row["pixel_scale"] == pytest.approx(0.101)
-        assert "pixel scale taken to be that of deeplense/model-2, 0.101 arcsec" in one.row["notes"]
+        assert "pixel scale and unit taken to be those of deeplense/model-2, 0.101 arcsec" in one.row["notes"]
     said = write_fits(tmp_path / "said.fits", lens(), 0.05)
     by_name = {one.path.name: one.row for one in predict(run, [tmp_path], pixel_scale=0.06).found}
     assert {name: row["pixel_scale"] for name, row in by_name.items()} == {

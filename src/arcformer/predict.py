@@ -27,7 +27,7 @@ from arcformer.studies.style import png
 if TYPE_CHECKING:
     from arcformer.training import Run
 
-__all__ = ["Predicted", "Predictions", "predict", "write_predictions"]
+__all__ = ["Predicted", "Predictions", "check_folder", "predict", "write_predictions"]
 
 MUTE = (".npy", ".png", ".jpg", ".jpeg")
 """Formats that never say their pixel scale: their files are taken to be like those of the run's preset."""
@@ -150,7 +150,7 @@ def write_predictions(
     folder = Path(folder)
     names = _picture_names([one.path for one in predictions.found])
     with unwritable(folder):
-        for path in _written_before(folder):
+        for path in check_folder(folder):
             path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         rows = [one.row | {"picture": name} for one, name in zip(predictions.found, names, strict=True)]
@@ -189,6 +189,8 @@ def _read(run: Run, path: Path, options: dict[str, Any]) -> tuple[LensBatch, lis
     options = dict(options)
     given = options.pop("pixel_scale", None)
     image = read_image(path, classes=run.classes, **options)
+    if path.suffix.lower() in MUTE:  # nor do these say their unit
+        image = replace(image, unit=image.unit or run.domain.unit)
     channels = image.images.shape[1]
     if channels != run.domain.channels:
         raise BadFile(
@@ -204,7 +206,9 @@ def _read(run: Run, path: Path, options: dict[str, Any]) -> tuple[LensBatch, lis
     if given is None and path.suffix.lower() in MUTE:
         preset = PRESETS.get(run.config.data.preset)
         given = preset.pixel_scale
-        notes.append(f"pixel scale taken to be that of {preset.name}, {given:g} arcsec: the format does not hold it")
+        notes.append(
+            f"pixel scale and unit taken to be those of {preset.name}, {given:g} arcsec: the format does not hold them"
+        )
     if given is None:
         if run.transform.section.pixel_scale is not None:
             raise BadFile(
@@ -260,8 +264,8 @@ def _picture_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _written_before(folder: Path) -> list[Path]:
-    """The files of earlier predictions in ``folder``, which holds nothing else."""
+def check_folder(folder: Path) -> list[Path]:
+    """The files of earlier predictions in ``folder``; raises ``InputError`` where it is no folder or holds others."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; expected a folder for the predictions")
     there = sorted(folder.iterdir()) if folder.exists() else []

@@ -57,8 +57,8 @@ def predict(
     """
     import torch
 
+    from arcformer.predict import check_folder, write_predictions
     from arcformer.predict import predict as look
-    from arcformer.predict import write_predictions
     from arcformer.progress import track
     from arcformer.training import load
 
@@ -70,6 +70,8 @@ def predict(
     at = None if centre is None else _pair(centre)
     if pixel_scale is not None and not 0 < pixel_scale < math.inf:
         raise InputError(f"--pixel-scale {pixel_scale}: expected a positive number of arcsec")
+    if out is not None:
+        check_folder(out)
     run = load(folder)
     run.task.to("cuda" if torch.cuda.is_available() else "cpu")
     predictions = look(

@@ -69,7 +69,7 @@ def train(
 
 def _sorted_out(words: list[str]) -> tuple[str | None, list[str]]:
     """The run file, which is the one word without ``=``, wherever it stands, and the overrides."""
-    files = [word for word in words if word and ("=" not in word or word.endswith(".toml"))]
+    files = [word for word in words if word and "=" not in word]
     if len(files) > 1:
         raise InputError(f"train takes one run file, got {' and '.join(files)}; an override is section.field=value")
     return (files[0] if files else None), [word for word in words if word and word not in files]

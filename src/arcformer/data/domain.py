@@ -25,6 +25,9 @@ TAIL = 0.005
 SLACK = 1.05
 """By what factor beyond its range a pixel scale or a field is still as good as seen."""
 
+BRIGHTER = 2.0
+"""By what factor beyond its range a noise or a brightest pixel is still as good as seen."""
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -37,7 +40,7 @@ class Domain:
         field: side of the images as they came, arcsec where the pixel scale is known, else pixels.
         sky: level of the frame of the image that the network sees, scaled.
         noise: of the sky there, scaled.
-        peak: brightest pixel there, scaled.
+        peak: brightest pixel there above the sky, scaled.
     """
 
     unit: str
@@ -76,8 +79,10 @@ class Domain:
         found = {k: float(v[0]) for k, v in _measure(batch, transform(batch, centre=centre)).items()}
         notes = []
         per_image = transform.section.scaling in ("noise", "minmax")  # the unit cancels
-        if batch.unit and self.unit and batch.unit != self.unit and not per_image:
-            notes.append(f"unit {batch.unit!r}, seen was {self.unit!r}")
+        if self.unit and batch.unit != self.unit and not per_image:
+            notes.append(
+                f"unit {batch.unit!r}, seen was {self.unit!r}" if batch.unit else f"no unit, seen was {self.unit}"
+            )
         if self.pixel_scale is not None:
             low, high = self.pixel_scale
             if math.isnan(found["pixel_scale"]):
@@ -86,12 +91,17 @@ class Domain:
                 notes.append(f"pixel scale {found['pixel_scale']:.3g} arcsec, seen was {_span(self.pixel_scale)}")
         if found["field"] < self.field[0] / SLACK:  # a larger one is cropped
             notes.append(f"image {found['field']:.3g} arcsec wide, seen was {_span(self.field)}")
-        for name, what in (("sky", "sky level"), ("noise", "sky noise"), ("peak", "brightest pixel")):
-            low, high = getattr(self, name)
-            if not math.isfinite(found[name]):  # as the sky of an image that is padded all round
-                continue
-            if not 2 * low - high <= found[name] <= 2 * high - low:  # by more than the range is wide
-                notes.append(f"{what} {found[name]:.3g} as the network sees it, seen was {_span((low, high))}")
+        far = self.peak[0] / 2  # a sky that is off by half of what the faintest image had at its brightest
+        margins = {
+            "sky": (self.sky[0] - far, self.sky[1] + far),
+            "noise": _widened(self.noise),
+            "peak": _widened(self.peak),
+        }
+        for name, what in (("sky", "sky level"), ("noise", "sky noise"), ("peak", "brightest pixel above the sky")):
+            low, high = margins[name]
+            if math.isfinite(found[name]) and not low <= found[name] <= high:  # a frame that is padded has no sky
+                span = _span(getattr(self, name))
+                notes.append(f"{what} {found[name]:.3g} as the network sees it, seen was {span}")
         return tuple(notes)
 
     def save(self, path: str | Path) -> None:
@@ -113,18 +123,25 @@ class Domain:
             raise InputError(f"{path} holds no domain ({error})") from None
 
 
+def _widened(ends: tuple[float, float]) -> tuple[float, float]:
+    """A range with what is beyond it by ``BRIGHTER`` and by less than it is wide: the scaling may be a logarithm."""
+    low, high = ends
+    return max(low / BRIGHTER, 2 * low - high), min(high * BRIGHTER, 2 * high - low)
+
+
 def _measure(raw: LensBatch, seen: LensBatch) -> dict[str, Tensor]:
     """What is compared, (B,) each: grid and size of images as they came, brightness of what the network sees."""
     side = float(min(raw.images.shape[-2:]))
     unknown = raw.images.new_full((len(raw),), torch.nan)
     scale = unknown if raw.pixel_scale is None else raw.pixel_scale
     images = seen.images if seen.mask is None else seen.images.masked_fill(seen.mask, torch.nan)
+    sky = _frame(images).nanmedian(dim=1).values
     return {
         "pixel_scale": scale,
         "field": side * torch.where(scale.isfinite(), scale, 1.0),
-        "sky": _frame(images).nanmedian(dim=1).values,
+        "sky": sky,
         "noise": sky_rms(seen.images, seen.mask).nanmean(dim=1),
-        "peak": images.nan_to_num(nan=-torch.inf).flatten(1).amax(dim=1),
+        "peak": images.nan_to_num(nan=-torch.inf).flatten(1).amax(dim=1) - sky.nan_to_num(),
     }
 
 

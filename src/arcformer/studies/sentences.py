@@ -41,8 +41,8 @@ def leaks(evaluation: Evaluation) -> str:
         return "There is no leak audit: it needs at least two images of each class."
     if gain.low > 0:
         meaning = (
-            f"The network adds {_signed(gain)} to the AUC of trivial features: only this part of its result needs more "
-            "than flux, radius, width and centroid of the ring. The rest may come from them alone."
+            f"The network adds {_signed(gain)} to the AUC of trivial features: at most this part of its result needs "
+            "more than flux, radius, width and centroid of the ring. The rest may come from them alone."
         )
     elif gain.high < 0:
         meaning = (
