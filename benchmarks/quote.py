@@ -47,7 +47,8 @@ def sentence(numbers: dict[str, Any]) -> str:
     text = (
         f"On {facts['about']}, after training on {training['images_seen']:,} images for {training['seconds'] / 60:.1f} "
         f"minutes ({training['device']}): macro AUC {quoted('auroc')}, accuracy {quoted('accuracy')}. Trivial features "
-        f"of the image alone reach {quoted('leak_auroc')}, so that at most {quoted('auroc_above_leak')} needs more than these. "
+        f"of the image alone reach {quoted('leak_auroc')}, so that at most {quoted('auroc_above_leak')} needs more "
+        "than these. "
     )
     if "reference_accuracy" in numbers:
         text += (

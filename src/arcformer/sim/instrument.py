@@ -61,6 +61,9 @@ class GaussianPSF:
     def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
         return {}
 
+    def fits(self, pixel_scale: float) -> bool:
+        return True
+
     def kernel(self, pixel_scale: float, which: Tensor | None = None) -> Tensor:
         """The kernel as an image, (1, k, k) float32."""
         profile = torch.tensor(self.profile(pixel_scale), dtype=torch.float64)
@@ -103,9 +106,12 @@ class PixelPSF:
         number = len(self._set)
         return {"psf_index": torch.randint(number, (count,), generator=generator)} if number > 1 else {}
 
+    def fits(self, pixel_scale: float) -> bool:
+        return abs(pixel_scale / self.pixel_scale - 1) <= 1e-3
+
     def kernel(self, pixel_scale: float, which: Tensor | None = None) -> Tensor:
         """The kernels as images, (1, k, k) float32, or of those at ``which`` (B,), (B, k, k)."""
-        if abs(pixel_scale / self.pixel_scale - 1) > 1e-3:
+        if not self.fits(pixel_scale):
             raise InputError(f"the PSF is on pixels of {self.pixel_scale:g} arcsec, not on those of {pixel_scale:g}")
         return self._set[:1].float() if which is None else self._set[which.to(self.pixels.device)].float()
 
@@ -135,6 +141,10 @@ class PSF(Protocol):
 
     def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
         """Which of several PSFs each image is seen through, ``psf_index`` (count,); nothing where there is one."""
+        ...
+
+    def fits(self, pixel_scale: float) -> bool:
+        """Whether it is known on pixels of this size, arcsec."""
         ...
 
     def kernel(self, pixel_scale: float, which: Tensor | None = None) -> Tensor:

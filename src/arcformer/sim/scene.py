@@ -7,7 +7,8 @@ source is looked up, and the lens's own light is added.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from arcformer.sim.lens import Macromodel
 from arcformer.sim.light import sersic_brightness, sersics
 from arcformer.sim.preset import MACROMODEL, Preset
 from arcformer.sim.projection import ABSORBING, absorbed, annulus, uniform_deflection
+from arcformer.sim.refit import changed, explained, family, one_by_one
 
 __all__ = ["Scene"]
 
@@ -35,7 +37,6 @@ class Scene:
 
     def __init__(self, preset: Preset, parameters: dict[str, Tensor], x: Tensor, y: Tensor, compiled: bool):
         self.preset, self.parameters, self.x, self.y, self.compiled = preset, parameters, x, y, compiled
-        self.lens = Macromodel.of(parameters).stacked().to(x)
         self.source = sersics(parameters, "source").to(x)
         self.light = sersics(parameters, "light").to(x)
         self.pictured = {
@@ -49,12 +50,12 @@ class Scene:
             if (count := kind.count(parameters)) is not None
         }
 
-        self._crowd = torch.zeros(self.lens.shape[1], device=x.device)
+        self._crowd = torch.zeros(len(self), device=x.device)
         for _, _, count in self.tables.values():
             self._crowd += count
 
     def __len__(self) -> int:
-        return self.lens.shape[1]
+        return len(self.parameters["theta_E"])
 
     @property
     def bands(self) -> int:
@@ -72,17 +73,52 @@ class Scene:
     def brightness(self, rows: Tensor) -> Tensor:
         """Flux per arcsec^2 and second that the rays end on, (B, C, P), of the lenses in these rows."""
         bent = self.substructure(rows, self.x, self.y) if self._crowd[rows].any() else ()
-        scaling = self.x.new_tensor(self.preset.geometry.deflection_scaling)
-        rays = (self.lens[:, rows], scaling, self.x, self.y, *bent)
-        if "source" in self.pictured:
-            source = self._picture("source", rows, *_behind(*rays, compiled=self.compiled))
-        else:
-            source = _lensed(self.source[:, rows], *rays, compiled=self.compiled)
-        seen = self._coloured("source", rows, source)
+        drawn = {name: p[rows.cpu()] for name, p in self.parameters.items() if _of_model(name)}
+        source = self._lensed(drawn, rows, *bent)
+        light = None
         if "light" in self.pictured or self.light.shape[2]:
-            light = self._unlensed("light", self.light, rows)
-            seen = seen + self._coloured("light", rows, light)
-        return seen
+            light = self._coloured("light", rows, self._unlensed("light", self.light, rows))
+        if self.preset.projected and bent:
+            source = (source - self._explained(source, drawn, rows, light)).clamp(min=0)
+        return source if light is None else source + light
+
+    def _explained(self, source: Tensor, drawn: dict[str, Tensor], rows: Tensor, light: Tensor | None) -> Tensor:
+        """What of the brightness of a source (B, C, P) a smooth lens explains that is a little different.
+
+        By how much it is different, is found as it is seen through the PSF and in the noise (see ``refit.py``).
+        """
+        columns, which = family(drawn), self.parameters.get("psf_index")
+        side, count = math.isqrt(self.x.numel()), len(rows)
+        scale = float(self.x[1] - self.x[0])
+        instrument = self.preset.instrument
+
+        def seen(light: Tensor) -> Tensor:
+            """Flux per pixel of the grid, (N B, C P)."""
+            flux = (light * scale**2).unflatten(2, (side, side))
+            if instrument.psf.fits(scale):
+                own = None if which is None else which[rows.cpu()].repeat(len(light) // count)
+                own = None if own is None else own.repeat_interleave(flux.shape[1])
+                flux = instrument.psf.convolve(flux.flatten(0, 1), scale, own, self.compiled).view_as(flux)
+            return flux.flatten(1)
+
+        trials = self._lensed(changed(drawn, columns, one_by_one(count, columns)), rows.repeat(1 + len(columns)))
+        slopes = trials.unflatten(0, (-1, count))
+        smooth, varied = (part.squeeze(0) for part in seen(trials).unflatten(0, (-1, count)).split([1, len(columns)]))
+        exposure = {n: p[rows.cpu()].to(smooth) for n, p in self.parameters.items() if n == "exposure"}
+        flux = (smooth if light is None else smooth + seen(light)).view(count, -1, side, side)
+        std = instrument.noise.std(flux, exposure) / instrument.noise.mean(torch.ones_like(flux), exposure)
+        steps = explained(seen(source), smooth, varied, std.flatten(1) ** -2)
+        return torch.einsum("bk,kbcp->bcp", steps, slopes[1:] - slopes[0])
+
+    def _lensed(self, drawn: Mapping[str, Tensor], rows: Tensor, *bent: Tensor) -> Tensor:
+        """The brightness (B, C, P) of sources behind macromodels of these parameters, in the colours of ``rows``."""
+        scaling = self.x.new_tensor(self.preset.geometry.deflection_scaling)
+        rays = (Macromodel.of(drawn).stacked().to(self.x), scaling, self.x, self.y, *bent)
+        if "source" in self.pictured:
+            source = self.pictured["source"].brightness("source", drawn, *_behind(*rays, compiled=self.compiled))
+        else:
+            source = _lensed(sersics(drawn, "source").to(self.x), *rays, compiled=self.compiled)
+        return self._coloured("source", rows, source)
 
     def unlensed(self, rows: Tensor) -> Tensor:
         """Flux per arcsec^2 and second of the source alone, (B, C, P), were no lens in front of it."""
@@ -129,6 +165,11 @@ class Scene:
             for block in kind.blocks(table[:, rows], count[rows]):
                 ax, ay = kind.deflect(ax, ay, block, x, y, compiled=self.compiled)
         return ax, ay
+
+
+def _of_model(name: str) -> bool:
+    """Whether a parameter is one of the macromodel or of the source."""
+    return name in MACROMODEL or name.startswith("source_")
 
 
 def _deflection(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
