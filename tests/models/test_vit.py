@@ -138,6 +138,26 @@ def test_sizes(size, millions):
     assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("size", "channels", "cells", "millions"), [("classifier-3x3", 3, 81, 12.46), ("autoencoder-4x4", 1, 25, 3.40)]
+)
+def test_sizes_of_their_own_patch(size, channels, cells, millions):
+    """With a class token and positions, as they were made; ``classifier-3x3`` was published with 12.5 M parameters."""
+    options = {"size": size, "position": "learned", "registers": 1, "uneven": "crop"}
+    with torch.device("meta"):
+        backbone = VisionTransformer(150, channels, **options)
+        tokens = backbone.tokenize(torch.empty(1, channels, 150, 150))
+    assert tokens.x.shape[1] == cells
+    assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(millions, rel=0.003)
+
+
+def test_options_override_what_a_size_brings():
+    with torch.device("meta"):
+        backbone = VisionTransformer(150, 1, size="classifier-3x3", dim=48, mlp=20, patch=8, stem="conv")
+    assert (backbone.stride, backbone.dim, backbone.blocks[0].mlp[0].out_features) == (8, 48, 20)
+    assert isinstance(backbone.stem, torch.nn.Sequential)
+
+
 @pytest.mark.parametrize("side", [24, 136])
 def test_autocast_to_bfloat16(side):
     """Features and gradients are those of float32 to its precision, for short and for long sequences."""
@@ -169,6 +189,7 @@ def test_compiles_in_one_graph(position):
         ({"depth": 0}, "positive"),
         ({"patch": 6}, "power of two, got 6"),
         ({"drop_path": 1.0}, "drop_path"),
+        ({"eps": 0.0}, "eps must be positive"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, words):
