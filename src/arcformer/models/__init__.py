@@ -2,6 +2,7 @@
 
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tokens
 from arcformer.models.heads import PoolHead
+from arcformer.models.swin import SwinV2
 from arcformer.models.vit import VisionTransformer
 
-__all__ = ["BACKBONES", "Backbone", "FeatureMap", "PoolHead", "TokenBackbone", "Tokens", "VisionTransformer"]
+__all__ = ["BACKBONES", "Backbone", "FeatureMap", "PoolHead", "SwinV2", "TokenBackbone", "Tokens", "VisionTransformer"]
