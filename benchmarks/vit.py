@@ -30,7 +30,7 @@ SIDE, CLASSES = 150, ("no_sub", "cdm", "axion")
 
 def ours(device: str) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
     """Our model, and its loss from images and labels."""
-    backbone = VisionTransformer(SIDE, 1, dim=768, depth=3, heads=3, mlp=1024, patch=16, stem="patch", uneven="crop")
+    backbone = VisionTransformer(SIDE, 1, size="classifier-3x3", uneven="crop")
     task = Classify(backbone, CLASSES).to(device)
     return task, lambda images, labels: task.loss(LensBatch(images, labels=labels, classes=CLASSES))["loss"]
 

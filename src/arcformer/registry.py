@@ -7,13 +7,14 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from arcformer.errors import InputError, near
 
 __all__ = ["Registry"]
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 
 class Registry(Generic[T]):
@@ -33,13 +34,13 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[E], E]:
         """A decorator that enters its object under ``name``; a name can be taken once."""
 
-        def enter(entry: T) -> T:
+        def enter(entry: E) -> E:  # not T: what is decorated keeps its own type
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered already, as {self._entries[name]!r}")
-            self._entries[name] = entry
+            self._entries[name] = cast(T, entry)
             return entry
 
         return enter

@@ -1,4 +1,4 @@
-"""The vision transformer against an independent implementation, and its properties."""
+"""The properties of the vision transformer; test_oracles.py has it against an independent implementation."""
 
 from __future__ import annotations
 
@@ -17,48 +17,6 @@ TINY = {"dim": 32, "depth": 2, "heads": 4, "patch": 8}
 def vit(image_size=24, channels=1, **options):
     torch.manual_seed(0)
     return VisionTransformer(image_size, channels, **{**TINY, **options}).eval()
-
-
-def from_transformers(state: dict[str, torch.Tensor], side: int) -> dict[str, torch.Tensor]:
-    """Weights of transformers' ViT under our names. Its class token, with its position, is a register here."""
-    ours = {
-        "stem.weight": state["embeddings.patch_embeddings.projection.weight"],
-        "stem.bias": state["embeddings.patch_embeddings.projection.bias"],
-        "registers": state["embeddings.cls_token"][0] + state["embeddings.position_embeddings"][0, :1],
-        "position.table": state["embeddings.position_embeddings"][0, 1:].T.unflatten(1, (side, side)),
-        "norm.weight": state["layernorm.weight"],
-        "norm.bias": state["layernorm.bias"],
-    }
-    names = {"norm1": "layernorm_before", "norm2": "layernorm_after", "attention.out": "attention.o_proj"}
-    names |= {"mlp.0": "mlp.fc1", "mlp.2": "mlp.fc2"}
-    for layer in sorted({int(key.split(".")[1]) for key in state if key.startswith("layers.")}):
-        for kind in ("weight", "bias"):
-            for our, their in names.items():
-                ours[f"blocks.{layer}.{our}.{kind}"] = state[f"layers.{layer}.{their}.{kind}"]
-            parts = [state[f"layers.{layer}.attention.{part}_proj.{kind}"] for part in "qkv"]
-            ours[f"blocks.{layer}.attention.qkv.{kind}"] = torch.cat(parts)
-    return ours
-
-
-@pytest.mark.parametrize(("channels", "size"), [(1, 24), (3, 24), (1, 29)])
-def test_agrees_with_transformers(channels, size):
-    """Same weights, same tokens; 29 pixels are not a multiple of the patch, and transformers ignores the far edge."""
-    transformers = pytest.importorskip("transformers")
-    config = transformers.ViTConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, image_size=24,
-        patch_size=8, num_channels=channels, layer_norm_eps=1e-6, initializer_range=0.3,
-    )  # fmt: skip
-    torch.manual_seed(1)
-    peer = transformers.ViTModel(config, add_pooling_layer=False).eval()
-    for parameter in peer.parameters():  # biases and norms begin at 0 and 1, where a wrong mapping would not show
-        torch.nn.init.normal_(parameter, std=0.2)
-    ours = vit(24, channels, stem="patch", position="learned", registers=1, mlp=48)
-    ours.load_state_dict(from_transformers(peer.state_dict(), side=3), strict=True)
-    images = torch.randn(2, channels, size, size)
-    with torch.no_grad():
-        theirs = peer(images[..., :24, :24]).last_hidden_state[:, 1:]
-        tokens = ours.encode(ours.tokenize(images[..., :24, :24])).x
-    torch.testing.assert_close(tokens, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("position", ["sincos", "learned", "rotary"])
@@ -138,6 +96,26 @@ def test_sizes(size, millions):
     assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("size", "channels", "cells", "millions"), [("classifier-3x3", 3, 81, 12.46), ("autoencoder-4x4", 1, 25, 3.40)]
+)
+def test_sizes_of_their_own_patch(size, channels, cells, millions):
+    """With a class token and positions, as they were made; ``classifier-3x3`` was published with 12.5 M parameters."""
+    options = {"size": size, "position": "learned", "registers": 1, "uneven": "crop"}
+    with torch.device("meta"):
+        backbone = VisionTransformer(150, channels, **options)
+        tokens = backbone.tokenize(torch.empty(1, channels, 150, 150))
+    assert tokens.x.shape[1] == cells
+    assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(millions, rel=0.003)
+
+
+def test_options_override_what_a_size_brings():
+    with torch.device("meta"):
+        backbone = VisionTransformer(150, 1, size="classifier-3x3", dim=48, mlp=20, patch=8, stem="conv")
+    assert (backbone.stride, backbone.dim, backbone.blocks[0].mlp[0].out_features) == (8, 48, 20)
+    assert isinstance(backbone.stem, torch.nn.Sequential)
+
+
 @pytest.mark.parametrize("side", [24, 136])
 def test_autocast_to_bfloat16(side):
     """Features and gradients are those of float32 to its precision, for short and for long sequences."""
@@ -169,6 +147,7 @@ def test_compiles_in_one_graph(position):
         ({"depth": 0}, "positive"),
         ({"patch": 6}, "power of two, got 6"),
         ({"drop_path": 1.0}, "drop_path"),
+        ({"eps": 0.0}, "eps must be positive"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, words):

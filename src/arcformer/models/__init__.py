@@ -1,7 +1,19 @@
 """Backbones and heads. Importing this package registers every backbone of the library."""
 
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tokens
+from arcformer.models.foreign import load_transformers_weights
 from arcformer.models.heads import PoolHead
+from arcformer.models.swin import SwinV2
 from arcformer.models.vit import VisionTransformer
 
-__all__ = ["BACKBONES", "Backbone", "FeatureMap", "PoolHead", "TokenBackbone", "Tokens", "VisionTransformer"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "FeatureMap",
+    "PoolHead",
+    "SwinV2",
+    "TokenBackbone",
+    "Tokens",
+    "VisionTransformer",
+    "load_transformers_weights",
+]

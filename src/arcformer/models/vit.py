@@ -10,6 +10,7 @@ Shapes: B images, C channels, H x W pixels, a grid of h x w patches, N tokens of
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -20,14 +21,32 @@ from arcformer.errors import InputError
 from arcformer.models.backbone import BACKBONES, TokenBackbone, Tokens
 from arcformer.models.position import POSITIONS, rotate
 
-__all__ = ["SIZES", "VisionTransformer"]
+__all__ = ["SIZES", "Size", "VisionTransformer", "attend", "padded", "skip"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a name stands for where nothing else is said; ``mlp`` None is 4 ``dim``."""
+
+    dim: int
+    depth: int
+    heads: int
+    mlp: int | None = None
+    patch: int = 8
+    stem: Literal["patch", "conv"] = "conv"
+
 
 SIZES = {
-    "tiny": {"dim": 128, "depth": 4, "heads": 4},
-    "small": {"dim": 384, "depth": 12, "heads": 6},
-    "base": {"dim": 768, "depth": 12, "heads": 12},
+    "tiny": Size(dim=128, depth=4, heads=4),
+    "small": Size(dim=384, depth=12, heads=6),
+    "base": Size(dim=768, depth=12, heads=12),
+    "classifier-3x3": Size(dim=768, depth=3, heads=3, mlp=1024, patch=16, stem="patch"),
+    "autoencoder-4x4": Size(dim=256, depth=4, heads=4, patch=30, stem="patch"),
 }
-"""Width, number of blocks and heads by name; ``small`` and ``base`` are ViT-S and ViT-B of the literature."""
+"""Sizes by name. ``small`` and ``base`` are ViT-S and ViT-B of the literature. The two named after layers x heads are
+for images of 150 x 150 pixels: a classifier of lenses, and the encoder of an autoencoder. ``registers=1`` and
+``position="learned"`` give them the class token and the positions of the originals; ``uneven="crop"`` leaves out the
+edge that holds no patch of 16."""
 
 
 @BACKBONES.register("vit")
@@ -37,15 +56,18 @@ class VisionTransformer(TokenBackbone):
     Args:
         image_size: side of most images, pixels. Learned positions are laid out for it and interpolated to others.
         channels: number of channels of the images.
-        size: ``tiny`` (0.9 M parameters), ``small`` (22 M) or ``base`` (86 M); ``dim``, ``depth``, ``heads`` and
-            ``mlp``, the hidden width of the perceptrons (4 ``dim`` by default), each override it.
-        patch: side of a patch, pixels; with a convolutional stem, a power of two.
-        stem: ``patch`` (one linear map a patch) or ``conv`` (strided 3 x 3 convolutions, which learn faster).
+        size: ``tiny`` (0.9 M parameters), ``small`` (22 M), ``base`` (86 M), ``classifier-3x3`` (12 M) or
+            ``autoencoder-4x4`` (3.4 M); ``dim``, ``depth``, ``heads``, ``mlp``, the hidden width of the perceptrons
+            (4 ``dim`` unless the size has its own), ``patch`` and ``stem`` each override it.
+        patch: side of a patch, pixels; with a convolutional stem, a power of two. 8 unless the size has its own.
+        stem: ``patch`` (one linear map a patch) or ``conv`` (strided 3 x 3 convolutions, which learn faster). ``conv``
+            unless the size has its own.
         position: ``sincos`` or ``learned`` (added to the tokens) or ``rotary`` (turns queries and keys).
         registers: number of extra tokens that belong to no patch, seen by all and dropped at the end.
         drop_path: probability with which the last block is skipped in training, per image; earlier ones in proportion.
         uneven: what happens where the patch does not divide the image: ``pad`` with zeros on all sides, or ``crop`` to
             the central part.
+        eps: what the norms add to the variance; 1e-12 for weights of transformers' ViT.
 
     Raises:
         InputError: for options that do not fit together.
@@ -56,24 +78,26 @@ class VisionTransformer(TokenBackbone):
         image_size: int,
         channels: int,
         *,
-        size: Literal["tiny", "small", "base"] = "tiny",
+        size: Literal["tiny", "small", "base", "classifier-3x3", "autoencoder-4x4"] = "tiny",
         dim: int | None = None,
         depth: int | None = None,
         heads: int | None = None,
         mlp: int | None = None,
-        patch: int = 8,
-        stem: Literal["patch", "conv"] = "conv",
+        patch: int | None = None,
+        stem: Literal["patch", "conv"] | None = None,
         position: Literal["sincos", "learned", "rotary"] = "sincos",
         registers: int = 0,
         drop_path: float = 0.0,
         uneven: Literal["pad", "crop"] = "pad",
+        eps: float = 1e-6,
     ):
         super().__init__()
         preset = SIZES[size]
-        dim = preset["dim"] if dim is None else dim
-        depth = preset["depth"] if depth is None else depth
-        heads = preset["heads"] if heads is None else heads
-        mlp = 4 * dim if mlp is None else mlp
+        dim = preset.dim if dim is None else dim
+        depth = preset.depth if depth is None else depth
+        heads = preset.heads if heads is None else heads
+        mlp = (preset.mlp or 4 * dim) if mlp is None else mlp
+        patch = preset.patch if patch is None else patch
         if min(dim, depth, heads, mlp, patch) < 1 or registers < 0:
             given = f"{dim=}, {depth=}, {heads=}, {mlp=}, {patch=}, {registers=}"
             raise InputError(f"vit: sizes must be positive (registers may be 0), got {given}")
@@ -81,14 +105,16 @@ class VisionTransformer(TokenBackbone):
             raise InputError(f"vit: dim {dim} is not a multiple of 4 * heads = {4 * heads}; change one of them")
         if not 0 <= drop_path < 1:
             raise InputError(f"vit: drop_path is a probability in [0, 1), got {drop_path}")
+        if not eps > 0:
+            raise InputError(f"vit: eps must be positive, got {eps}")
         self.dim, self.stride, self.channels, self.uneven = dim, patch, channels, uneven
-        self.stem = STEMS[stem](channels, dim, patch)
+        self.stem = STEMS[preset.stem if stem is None else stem](channels, dim, patch)
         side = max(1, -(-image_size // patch) if uneven == "pad" else image_size // patch)
         self.position = POSITIONS[position](dim, heads, (side, side))
         self.registers = nn.Parameter(torch.empty(registers, dim)) if registers else None
         rates = [drop_path * (i + 1) / depth for i in range(depth)]
-        self.blocks = nn.ModuleList(Block(dim, heads, mlp, rate) for rate in rates)
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.blocks = nn.ModuleList(Block(dim, heads, mlp, rate, eps) for rate in rates)
+        self.norm = nn.LayerNorm(dim, eps)
         self.apply(_initialise)
         if self.registers is not None:
             nn.init.trunc_normal_(self.registers, std=0.02)
@@ -123,33 +149,41 @@ class VisionTransformer(TokenBackbone):
             if min(height, width) < self.stride:
                 raise InputError(f"vit: an image of {height} x {width} pixels holds no patch of {self.stride}; pad it")
             return images[..., over[0] // 2 : height - (over[0] + 1) // 2, over[1] // 2 : width - (over[1] + 1) // 2]
-        lack = (-height % self.stride, -width % self.stride)
-        if lack == (0, 0):
-            return images
-        return F.pad(images, (lack[1] // 2, (lack[1] + 1) // 2, lack[0] // 2, (lack[0] + 1) // 2))
+        return padded(images, self.stride)
+
+
+def padded(images: Tensor, patch: int) -> Tensor:
+    """Images (B, C, H, W) with zeros on all sides, as few as make both sides multiples of ``patch``."""
+    lack = (-images.shape[-2] % patch, -images.shape[-1] % patch)
+    if lack == (0, 0):
+        return images
+    return F.pad(images, (lack[1] // 2, (lack[1] + 1) // 2, lack[0] // 2, (lack[0] + 1) // 2))
 
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)); each branch skipped for an image with ``drop_path``."""
 
-    def __init__(self, dim: int, heads: int, mlp: int, drop_path: float):
+    def __init__(self, dim: int, heads: int, mlp: int, drop_path: float, eps: float):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = nn.LayerNorm(dim, eps)
         self.attention = Attention(dim, heads)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dim, eps)
         self.mlp = nn.Sequential(nn.Linear(dim, mlp), nn.GELU(), nn.Linear(mlp, dim))
         self.drop_path = drop_path
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(B, N, D) to (B, N, D); ``turn`` as in ``Attention``."""
-        x = x + self._skip(self.attention(self.norm1(x), turn))
-        return x + self._skip(self.mlp(self.norm2(x)))
+        rate = self.drop_path if self.training else 0.0
+        x = x + skip(self.attention(self.norm1(x), turn), rate)
+        return x + skip(self.mlp(self.norm2(x)), rate)
 
-    def _skip(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0:
-            return branch
-        keep = 1 - self.drop_path
-        return branch * branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep).div_(keep)
+
+def skip(branch: Tensor, rate: float) -> Tensor:
+    """A residual branch (B, ...), zero with probability ``rate`` for each image, its mean kept."""
+    if rate == 0:
+        return branch
+    keep = 1 - rate
+    return branch * branch.new_empty(branch.shape[0], *[1] * (branch.ndim - 1)).bernoulli_(keep).div_(keep)
 
 
 class Attention(nn.Module):
@@ -170,16 +204,19 @@ class Attention(nn.Module):
         return self.out(attend(q, k, v).transpose(1, 2).flatten(2))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
     """Scaled dot-product attention, (B, K, N, E); short sequences of bfloat16 on a CPU are attended to in float32.
+
+    ``bias`` (B, K, N, N), where given, is added to the products; ``scale`` multiplies them, 1 / sqrt(E) by default.
 
     There, torch's bfloat16 kernel takes three times as long forward and backward (N = 64, torch 2.13), and with it half
     of the whole training step of a small network; from a few hundred tokens on the two are even.
     """
     if q.dtype != torch.bfloat16 or q.device.type != "cpu" or q.shape[2] > 256:
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+        bias = None if bias is None else bias.float()
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), bias, scale=scale).to(q.dtype)
 
 
 class PatchStem(nn.Conv2d):

@@ -1,0 +1,320 @@
+"""The Swin Transformer V2 (Liu et al. 2022, arXiv 2111.09883): attention in windows, on grids that get coarser.
+
+Attention is within windows of w x w cells, so its cost grows with the area of the image and not with the square of it;
+every second block shifts the windows by half their side (Swin V1, Liu et al. 2021, arXiv 2103.14030). A stage of blocks
+ends where 2 x 2 cells are merged into one of twice the width. V2 added what keeps training stable: norms at the end of
+the residual branches, products of unit vectors with a learned scale, and a bias of position that is a smooth function
+of the distance between two cells, given by a small perceptron.
+
+Shapes: B images, C channels, H x W pixels, a grid of h x w cells of width D, M windows of N = w * w cells, K heads of
+width E. Inside, the width comes last: (B, h, w, D).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from arcformer.errors import InputError
+from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
+from arcformer.models.vit import attend, padded, skip
+
+__all__ = ["SIZES", "Size", "SwinV2"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a name stands for where nothing else is said."""
+
+    dim: int
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    window: int
+
+
+SIZES = {
+    "tiny": Size(dim=96, depths=(2, 2), heads=(3, 6), window=4),
+    "small": Size(dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), window=8),
+}
+"""Sizes by name: ``small`` is the paper's SwinV2-T; ``tiny``, its first two stages, suits images of some 64 pixels."""
+
+
+@BACKBONES.register("swin")
+class SwinV2(Backbone):
+    """A Swin Transformer V2 for images of any size: one feature map a stage, finest first.
+
+    Where the patch does not divide the image, the image is padded with zeros on all sides; where the window does not
+    divide a grid, so is the grid, and no cell of the image sees the cells that were added. A grid with an odd side is
+    merged with a row or column of zeros at its end.
+
+    Args:
+        image_size: side of most images, pixels. Windows are no larger than the grid that a stage has for it.
+        channels: number of channels of the images.
+        size: ``tiny`` (1.2 M parameters) or ``small`` (28 M); ``dim``, ``depths``, ``heads`` and ``window`` each
+            override it.
+        dim: width of the first stage; it doubles from stage to stage.
+        depths: number of blocks of each stage.
+        heads: number of heads of each stage.
+        patch: side of a patch, pixels.
+        window: side of a window, cells.
+        mlp_ratio: hidden width of the perceptrons, in units of the width of their stage.
+        drop_path: probability with which the last block is skipped in training, per image; earlier ones in proportion.
+
+    Raises:
+        InputError: for options that do not fit together.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        *,
+        size: Literal["tiny", "small"] = "tiny",
+        dim: int | None = None,
+        depths: tuple[int, ...] | None = None,
+        heads: tuple[int, ...] | None = None,
+        patch: int = 4,
+        window: int | None = None,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+    ):
+        super().__init__()
+        preset = SIZES[size]
+        dim = preset.dim if dim is None else dim
+        depths = preset.depths if depths is None else depths
+        heads = preset.heads if heads is None else heads
+        window = preset.window if window is None else window
+        _check(dim, depths, heads, patch, window, mlp_ratio, drop_path)
+        self.patch, self.channels, self.depths, self.dim = patch, channels, tuple(depths), dim * 2 ** (len(depths) - 1)
+        self.stem = nn.Conv2d(channels, dim, patch, stride=patch)
+        self.stem_norm = nn.LayerNorm(dim)
+        rates = [drop_path * (i + 1) / sum(depths) for i in range(sum(depths))]
+        self.stages, side = nn.ModuleList(), max(1, -(-image_size // patch))
+        for i, (depth, number) in enumerate(zip(depths, heads, strict=True)):
+            if i:
+                side = -(-side // 2)
+            wide = dim * 2**i
+            merge = Merge(wide // 2) if i else None
+            stage = Stage(
+                wide, number, min(window, side), int(mlp_ratio * wide), [rates.pop(0) for _ in range(depth)], merge
+            )
+            self.stages.append(stage)
+        self.norm = nn.LayerNorm(self.dim)
+        self.apply(_initialise)
+
+    def features(self, images: Tensor, context: Tensor | None = None) -> list[FeatureMap]:
+        """One feature map a stage of ``images`` (B, C, H, W), the last one normalised; ``context`` is not looked at.
+
+        Raises:
+            InputError: for another number of channels.
+        """
+        if images.shape[1] != self.channels:
+            raise InputError(f"swin was built for {self.channels} channel(s), the images have {images.shape[1]}")
+        x = self.stem_norm(self.stem(padded(images, self.patch)).permute(0, 2, 3, 1))
+        grids = []
+        for stage in self.stages:
+            x = stage(x)
+            grids.append(x)
+        grids[-1] = self.norm(x)
+        return [FeatureMap(x.permute(0, 3, 1, 2), self.patch * 2**i) for i, x in enumerate(grids)]
+
+
+class Stage(nn.Module):
+    """Blocks on one grid, windows in place and shifted in turn, after a merging of the grid before, if there is one."""
+
+    def __init__(self, dim: int, heads: int, window: int, mlp: int, rates: Sequence[float], merge: Merge | None):
+        super().__init__()
+        self.window = window
+        self.merge = merge
+        self.blocks = nn.ModuleList(Block(dim, heads, window, mlp, rate) for rate in rates)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, h, w, D) to the same; with a merging, from (B, 2 h, 2 w, D / 2)."""
+        if self.merge is not None:
+            x = self.merge(x)
+        for i, block in enumerate(self.blocks):
+            x = block(x, self.window // 2 if i % 2 else 0)
+        return x
+
+
+class Merge(nn.Module):
+    """2 x 2 cells of width D to one of width 2 D, by a linear map and a norm; odd sides get zeros at their end."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.linear = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.norm = nn.LayerNorm(2 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, h, w, D) to (B, h / 2, w / 2, 2 D). The four stand column by column, as published weights want it."""
+        if x.shape[1] % 2 or x.shape[2] % 2:
+            x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+        x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, h / 2, 2, w / 2, 2, D)
+        return self.norm(self.linear(x.permute(0, 1, 3, 4, 2, 5).flatten(3)))
+
+
+class Block(nn.Module):
+    """x + norm(attention(x)), then x + norm(perceptron(x)); each branch skipped for an image with ``drop_path``."""
+
+    def __init__(self, dim: int, heads: int, window: int, mlp: int, drop_path: float):
+        super().__init__()
+        self.window = window
+        self.attention = Attention(dim, heads, window)
+        self.norm1 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, mlp), nn.GELU(), nn.Linear(mlp, dim))
+        self.norm2 = nn.LayerNorm(dim)
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor, shift: int) -> Tensor:
+        """(B, h, w, D) to the same, with windows that begin ``shift`` cells further down and right."""
+        rate = self.drop_path if self.training else 0.0
+        x = x + skip(self.norm1(self._windowed(x, shift)), rate)
+        return x + skip(self.norm2(self.mlp(x)), rate)
+
+    def _windowed(self, x: Tensor, shift: int) -> Tensor:
+        """Attention within windows: the grid is padded, rolled, cut, and put together again."""
+        (height, width), side = x.shape[1:3], self.window
+        lack = (-height % side, -width % side)
+        top, left = lack[0] // 2, lack[1] // 2
+        if lack != (0, 0):
+            x = F.pad(x, (0, 0, left, lack[1] - left, top, lack[0] - top))
+        # One window along an axis sees all of it already; shifted, it would be cut in two.
+        shifts = tuple(shift if n > side else 0 for n in x.shape[1:3])
+        blocked = None
+        if lack != (0, 0) or shifts != (0, 0):
+            blocked = _blocked_cached((height, width), side, shifts, x.device)
+        if shifts != (0, 0):
+            x = x.roll((-shifts[0], -shifts[1]), (1, 2))
+        rows, columns = x.shape[1] // side, x.shape[2] // side
+        x = x.unflatten(2, (columns, side)).unflatten(1, (rows, side)).transpose(2, 3)  # (B, rows, columns, w, w, D)
+        x = self.attention(x.flatten(3, 4).flatten(1, 2), blocked)
+        x = x.unflatten(2, (side, side)).unflatten(1, (rows, columns)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        if shifts != (0, 0):
+            x = x.roll(shifts, (1, 2))
+        return x[:, top : top + height, left : left + width]
+
+
+class Attention(nn.Module):
+    """Cosine attention within windows: softmax(s cos(q, k) + bias) v, with a learned scale s of at most 100 a head.
+
+    Keys have no bias of their own.
+    """
+
+    def __init__(self, dim: int, heads: int, window: int):
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v = (nn.Linear(dim, dim, bias=bias) for bias in (True, False, True))
+        self.out = nn.Linear(dim, dim)
+        self.log_scale = nn.Parameter(torch.full((heads,), math.log(10.0)))
+        self.position = PositionBias(heads, window)
+
+    def forward(self, x: Tensor, blocked: Tensor | None = None) -> Tensor:
+        """(B, M, N, D) to the same; ``blocked`` (M, N, N) is true where a cell must not see another."""
+        q, k, v = (part(x).unflatten(3, (self.heads, -1)).transpose(2, 3) for part in (self.q, self.k, self.v))
+        with torch.autocast(x.device.type, enabled=False):  # products go up to 100, too far for 8 bits of mantissa
+            scale = self.log_scale.float().clamp(max=math.log(100.0)).exp()[:, None, None]
+            q, k = F.normalize(q.float(), dim=4) * scale, F.normalize(k.float(), dim=4)
+            bias = self.position().expand(x.shape[1], -1, -1, -1)  # (M, K, N, N)
+        if blocked is not None:
+            bias = bias.masked_fill(blocked[:, None], -torch.inf)
+        # Windows go with the heads: then one bias serves all images, and the fused kernels, which want 4 axes, apply.
+        q, k, v, bias = (part.flatten(-4, -3).to(v.dtype) for part in (q, k, v, bias))
+        x = attend(q, k, v, bias[None], scale=1.0)
+        return self.out(x.unflatten(1, (-1, self.heads)).transpose(2, 3).flatten(3))
+
+
+class PositionBias(nn.Module):
+    """Log-spaced continuous position bias: 16 sigmoid(perceptron(steps)), from the steps between two cells of a window.
+
+    Steps (down, right) are scaled to [-8, 8] and then to sign(x) log2(1 + |x|) / log2(8), so that larger windows are a
+    short way of extrapolation. The perceptron has 512 hidden units, whatever the width.
+    """
+
+    steps: Tensor
+    index: Tensor
+
+    def __init__(self, heads: int, window: int):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(), nn.Linear(512, heads, bias=False))
+        step = torch.arange(1 - window, window)
+        steps = torch.cartesian_prod(step, step) * 8 / max(1, window - 1)
+        steps = steps.sign() * torch.log2(1 + steps.abs()) / math.log2(8)
+        cell = torch.cartesian_prod(torch.arange(window), torch.arange(window))
+        apart = cell[:, None] - cell + window - 1  # (N, N, 2), of a query and a key, from 0
+        self.register_buffer("steps", steps, persistent=False)
+        self.register_buffer("index", apart[..., 0] * (2 * window - 1) + apart[..., 1], persistent=False)
+
+    def forward(self) -> Tensor:
+        """(K, N, N)."""
+        table = 16 * self.mlp(self.steps).sigmoid()
+        return table[self.index].permute(2, 0, 1)
+
+
+def _blocked(grid: tuple[int, int], window: int, shifts: tuple[int, ...], device: torch.device) -> Tensor:
+    """Which cells of a window do not see each other, (M, N, N), for a grid padded to windows and rolled by ``shifts``.
+
+    Rolling brings cells from opposite edges into one window; those that were not neighbours before stay apart. Cells
+    that were added by padding are apart from those of the image.
+    """
+    places, inside = [], []
+    for side, shift in zip(grid, shifts, strict=True):
+        lack = -side % window
+        cell = torch.arange(side + lack, device=device).roll(-shift)
+        places.append(torch.div(cell - shift, window, rounding_mode="floor"))
+        inside.append((cell >= lack // 2) & (cell < lack // 2 + side))
+    labels = places[0][:, None] * (grid[1] + window) + places[1]
+    labels = torch.where(inside[0][:, None] & inside[1], labels, labels.max() + 1)
+    labels = labels.unflatten(1, (-1, window)).unflatten(0, (-1, window)).transpose(1, 2).flatten(2).flatten(0, 1)
+    return labels[:, :, None] != labels[:, None]
+
+
+@functools.lru_cache(maxsize=32)
+def _remembered(grid: tuple[int, int], window: int, shifts: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # a tensor made in inference mode could not be used in training afterwards
+        return _blocked(grid, window, shifts, device)
+
+
+def _blocked_cached(grid: tuple[int, int], window: int, shifts: tuple[int, ...], device: torch.device) -> Tensor:
+    """The same as ``_blocked``, made once for a grid and a device; a compiler folds it into its own graph instead."""
+    return (_blocked if torch.compiler.is_compiling() else _remembered)(grid, window, shifts, device)
+
+
+def _check(
+    dim: int,
+    depths: Sequence[int],
+    heads: Sequence[int],
+    patch: int,
+    window: int,
+    mlp_ratio: float,
+    drop_path: float,
+) -> None:
+    """Raise ``InputError`` for options that do not fit together."""
+    if min(dim, patch, window, mlp_ratio, *depths, *heads) <= 0:
+        given = f"{dim=}, {depths=}, {heads=}, {patch=}, {window=}, {mlp_ratio=}"
+        raise InputError(f"swin: sizes must be positive, got {given}")
+    if len(depths) != len(heads) or not depths:
+        raise InputError(f"swin: depths and heads have one number a stage, got {tuple(depths)} and {tuple(heads)}")
+    for i, number in enumerate(heads):
+        if dim * 2**i % number:
+            raise InputError(f"swin: width {dim * 2**i} of stage {i + 1} is not a multiple of its {number} heads")
+    if not 0 <= drop_path < 1:
+        raise InputError(f"swin: drop_path is a probability in [0, 1), got {drop_path}")
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):  # by fan-in: the stem sees few inputs, for which 0.02 would be too small
+        # Its bias is not zero: the norm behind it would throw the flux of a patch away, and empty sky would have keys
+        # of length zero, whose gradients are of the order of 1e12.
+        for parameter in (module.weight, module.bias):
+            nn.init.trunc_normal_(parameter, std=module.weight[0].numel() ** -0.5)  # type: ignore[arg-type]
