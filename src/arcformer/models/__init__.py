@@ -2,6 +2,16 @@
 
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tokens
 from arcformer.models.heads import PoolHead
+from arcformer.models.resnet import ResNet
 from arcformer.models.vit import VisionTransformer
 
-__all__ = ["BACKBONES", "Backbone", "FeatureMap", "PoolHead", "TokenBackbone", "Tokens", "VisionTransformer"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "FeatureMap",
+    "PoolHead",
+    "ResNet",
+    "TokenBackbone",
+    "Tokens",
+    "VisionTransformer",
+]
