@@ -1,6 +1,7 @@
 """Backbones and heads. Importing this package registers every backbone of the library."""
 
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tokens
+from arcformer.models.cvt import ConvolutionalVisionTransformer
 from arcformer.models.heads import PoolHead
 from arcformer.models.resnet import ResNet
 from arcformer.models.vit import VisionTransformer
@@ -8,6 +9,7 @@ from arcformer.models.vit import VisionTransformer
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "ConvolutionalVisionTransformer",
     "FeatureMap",
     "PoolHead",
     "ResNet",
