@@ -1,6 +1,7 @@
 """Backbones and heads. Importing this package registers every backbone of the library."""
 
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tokens
+from arcformer.models.crossvit import CrossViT
 from arcformer.models.cvt import ConvolutionalVisionTransformer
 from arcformer.models.heads import PoolHead
 from arcformer.models.resnet import ResNet
@@ -10,6 +11,7 @@ __all__ = [
     "BACKBONES",
     "Backbone",
     "ConvolutionalVisionTransformer",
+    "CrossViT",
     "FeatureMap",
     "PoolHead",
     "ResNet",
