@@ -1,5 +1,6 @@
 """Backbones and heads. Importing this package registers every backbone of the library."""
 
+from arcformer.models import adapters  # noqa: F401
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tokens
 from arcformer.models.crossvit import CrossViT
 from arcformer.models.cvt import ConvolutionalVisionTransformer
