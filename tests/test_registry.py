@@ -51,6 +51,20 @@ def test_an_import_string_works_wherever_a_name_does(animals, tmp_path, monkeypa
     assert animals.get("collections:OrderedDict").__name__ == "OrderedDict"
 
 
+def test_a_prefix_makes_entries_and_shadows_the_module_of_its_name(animals):
+    @animals.register_prefix("collections")
+    def stuffed(name):
+        return f"stuffed {name}"
+
+    assert animals.get("collections:owl:barn") == "stuffed owl:barn"
+    assert animals.prefixes() == {"collections:...": stuffed}
+    assert "collections:owl" not in list(animals)
+    with pytest.raises(InputError, match=r"Known: caracal, cat, collections:\.\.\., dog"):
+        animals.get("collection")
+    with pytest.raises(ValueError, match="prefix 'collections' of animals is registered already"):
+        animals.register_prefix("collections")(stuffed)
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [

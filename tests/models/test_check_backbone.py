@@ -16,6 +16,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {
     "vit": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1},
     "swin": {"dim": 12, "depths": (2, 2), "heads": (2, 3), "drop_path": 0.1},
+    "cvt": {"dims": (16, 32), "depths": (1, 1), "heads": (1, 2), "drop_path": 0.1},
+    "crossvit": {"dims": (16, 32), "depths": (1, 1), "heads": 2, "drop_path": 0.1},
+    "resnet": {"width": 8},
 }
 
 

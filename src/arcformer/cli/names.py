@@ -28,12 +28,16 @@ def models(pattern: Pattern = "*") -> None:
     Example:
       arcformer models
       arcformer models 'vit*'
+      arcformer models hf:swinv2
     """
     from arcformer.models import BACKBONES
 
     for name in _matching(BACKBONES, pattern):
         cls = BACKBONES.get(name)
         _show(name, cls, f"{_parameters_at_tiny(cls):,} parameters at its smallest, for 64 x 64 pixels of one channel")
+    if pattern == "*":
+        for name, make in BACKBONES.prefixes().items():
+            say(f"{name}: {_summary(make)}")
 
 
 def tasks(pattern: Pattern = "*") -> None:
@@ -63,8 +67,7 @@ def _matching(registry: Registry[Any], pattern: str) -> list[str]:
 def _show(name: str, cls: Any, fact: str) -> None:
     from arcformer.config import options_of
 
-    summary = (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ")
-    say(f"{name}: {summary}\n  {fact}")
+    say(f"{name}: {_summary(cls)}\n  {fact}")
     options = options_of(cls).model_fields
     rows = [
         (f"  {option}", spelled(field.annotation), "required" if field.is_required() else spelled_value(field.default))
@@ -73,6 +76,10 @@ def _show(name: str, cls: Any, fact: str) -> None:
     if rows:
         table(("  option", "type", "default"), rows)
     say()
+
+
+def _summary(documented: Any) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n\n")[0].replace("\n", " ")
 
 
 def _parameters_at_tiny(cls: Any) -> int:

@@ -1,16 +1,23 @@
 """Backbones and heads. Importing this package registers every backbone of the library."""
 
+from arcformer.models import adapters  # noqa: F401
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tokens
+from arcformer.models.crossvit import CrossViT
+from arcformer.models.cvt import ConvolutionalVisionTransformer
 from arcformer.models.foreign import load_transformers_weights
 from arcformer.models.heads import PoolHead
+from arcformer.models.resnet import ResNet
 from arcformer.models.swin import SwinV2
 from arcformer.models.vit import VisionTransformer
 
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "ConvolutionalVisionTransformer",
+    "CrossViT",
     "FeatureMap",
     "PoolHead",
+    "ResNet",
     "SwinV2",
     "TokenBackbone",
     "Tokens",

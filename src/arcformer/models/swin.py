@@ -24,7 +24,8 @@ from torch.nn import functional as F
 
 from arcformer.errors import InputError
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
-from arcformer.models.vit import attend, padded, skip
+from arcformer.models.fitting import check_channels, fit
+from arcformer.models.vit import attend, skip
 
 __all__ = ["SIZES", "Size", "SwinV2"]
 
@@ -115,9 +116,8 @@ class SwinV2(Backbone):
         Raises:
             InputError: for another number of channels.
         """
-        if images.shape[1] != self.channels:
-            raise InputError(f"swin was built for {self.channels} channel(s), the images have {images.shape[1]}")
-        x = self.stem_norm(self.stem(padded(images, self.patch)).permute(0, 2, 3, 1))
+        check_channels("swin", images, self.channels)
+        x = self.stem_norm(self.stem(fit(images, self.patch)).permute(0, 2, 3, 1))
         grids = []
         for stage in self.stages:
             x = stage(x)

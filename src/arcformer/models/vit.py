@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from arcformer.errors import InputError
 from arcformer.models.backbone import BACKBONES, TokenBackbone, Tokens
+from arcformer.models.fitting import check_channels, fit
 from arcformer.models.position import POSITIONS, rotate
 
-__all__ = ["SIZES", "Size", "VisionTransformer", "attend", "padded", "skip"]
+__all__ = ["SIZES", "Size", "VisionTransformer", "attend", "initialise", "skip"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class VisionTransformer(TokenBackbone):
             raise InputError(f"vit: drop_path is a probability in [0, 1), got {drop_path}")
         if not eps > 0:
             raise InputError(f"vit: eps must be positive, got {eps}")
-        self.dim, self.stride, self.channels, self.uneven = dim, patch, channels, uneven
+        self.dim, self.stride, self.channels = dim, patch, channels
+        self.uneven: Literal["pad", "crop"] = uneven
         self.stem = STEMS[preset.stem if stem is None else stem](channels, dim, patch)
         side = max(1, -(-image_size // patch) if uneven == "pad" else image_size // patch)
         self.position = POSITIONS[position](dim, heads, (side, side))
@@ -115,7 +117,7 @@ class VisionTransformer(TokenBackbone):
         rates = [drop_path * (i + 1) / depth for i in range(depth)]
         self.blocks = nn.ModuleList(Block(dim, heads, mlp, rate, eps) for rate in rates)
         self.norm = nn.LayerNorm(dim, eps)
-        self.apply(_initialise)
+        self.apply(initialise)
         if self.registers is not None:
             nn.init.trunc_normal_(self.registers, std=0.02)
 
@@ -125,9 +127,8 @@ class VisionTransformer(TokenBackbone):
         Raises:
             InputError: for another number of channels, or an image smaller than a patch that is to be cropped.
         """
-        if images.shape[1] != self.channels:
-            raise InputError(f"vit was built for {self.channels} channel(s), the images have {images.shape[1]}")
-        x = self.stem(self._fit(images))
+        check_channels("vit", images, self.channels)
+        x = self.stem(fit(images, self.stride, self.uneven))
         grid = (x.shape[2], x.shape[3])
         ids = torch.arange(grid[0] * grid[1], device=x.device).expand(x.shape[0], -1)
         return Tokens(x.flatten(2).transpose(1, 2).contiguous(), grid, ids, context)
@@ -141,29 +142,11 @@ class VisionTransformer(TokenBackbone):
             x = block(x, turn)
         return Tokens(self.norm(x[:, x.shape[1] - tokens.x.shape[1] :]), tokens.grid, tokens.ids, tokens.context)
 
-    def _fit(self, images: Tensor) -> Tensor:
-        """Images whose sides are multiples of the patch. Both ways keep the centre, where the lens is."""
-        height, width = images.shape[-2:]
-        if self.uneven == "crop":
-            over = (height % self.stride, width % self.stride)
-            if min(height, width) < self.stride:
-                raise InputError(f"vit: an image of {height} x {width} pixels holds no patch of {self.stride}; pad it")
-            return images[..., over[0] // 2 : height - (over[0] + 1) // 2, over[1] // 2 : width - (over[1] + 1) // 2]
-        return padded(images, self.stride)
-
-
-def padded(images: Tensor, patch: int) -> Tensor:
-    """Images (B, C, H, W) with zeros on all sides, as few as make both sides multiples of ``patch``."""
-    lack = (-images.shape[-2] % patch, -images.shape[-1] % patch)
-    if lack == (0, 0):
-        return images
-    return F.pad(images, (lack[1] // 2, (lack[1] + 1) // 2, lack[0] // 2, (lack[0] + 1) // 2))
-
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)); each branch skipped for an image with ``drop_path``."""
 
-    def __init__(self, dim: int, heads: int, mlp: int, drop_path: float, eps: float):
+    def __init__(self, dim: int, heads: int, mlp: int, drop_path: float, eps: float = 1e-6):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps)
         self.attention = Attention(dim, heads)
@@ -236,9 +219,9 @@ class ConvStem(nn.Sequential):
     def __init__(self, channels: int, dim: int, patch: int):
         steps = patch.bit_length() - 1
         if patch < 2 or patch != 2**steps:
-            raise InputError(f"vit: a convolutional stem needs a patch that is a power of two, got {patch}")
+            raise InputError(f"a convolutional stem needs a patch that is a power of two, got {patch}")
         if dim % 2 ** (steps - 1):
-            raise InputError(f"vit: a convolutional stem of patch {patch} needs a dim divisible by {2 ** (steps - 1)}")
+            raise InputError(f"a convolutional stem of patch {patch} needs a dim divisible by {2 ** (steps - 1)}")
         widths = [channels, *(dim // 2 ** (steps - 1 - i) for i in range(steps))]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
@@ -249,7 +232,8 @@ class ConvStem(nn.Sequential):
 STEMS = {"patch": PatchStem, "conv": ConvStem}
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Weights drawn small, biases zero; for ``nn.Module.apply``."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
