@@ -13,7 +13,10 @@ from arcformer.models import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tok
 from arcformer.models.check import BrokenContract, check_backbone
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SMALL = {"vit": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1}}
+SMALL = {
+    "vit": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1},
+    "d4vit": {"dim": 32, "depth": 2, "drop_path": 0.1},
+}
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))
