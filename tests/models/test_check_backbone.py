@@ -16,6 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {
     "vit": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1},
     "d4vit": {"dim": 32, "depth": 2, "drop_path": 0.1},
+    "lensformer": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1},
 }
 
 

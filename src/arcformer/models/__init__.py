@@ -3,6 +3,7 @@
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tokens
 from arcformer.models.equivariant import EquivariantTransformer
 from arcformer.models.heads import PoolHead
+from arcformer.models.lensing import Lensformer
 from arcformer.models.vit import VisionTransformer
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Backbone",
     "EquivariantTransformer",
     "FeatureMap",
+    "Lensformer",
     "PoolHead",
     "TokenBackbone",
     "Tokens",
