@@ -19,6 +19,8 @@ SMALL = {
     "cvt": {"dims": (16, 32), "depths": (1, 1), "heads": (1, 2), "drop_path": 0.1},
     "crossvit": {"dims": (16, 32), "depths": (1, 1), "heads": 2, "drop_path": 0.1},
     "resnet": {"width": 8},
+    "d4vit": {"dim": 32, "depth": 2, "drop_path": 0.1},
+    "lensformer": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1},
 }
 
 

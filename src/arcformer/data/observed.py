@@ -67,13 +67,14 @@ def read_psf(path: str | Path, pixel_scale: float) -> PixelPSF:
     """
     try:
         with fits.open(path) as extensions:
-            images = (e.data for e in extensions if getattr(e, "data", None) is not None and e.data.dtype.names is None)
-            pixels = np.asarray(next(images), dtype=np.float64)
-        return PixelPSF(torch.from_numpy(pixels), pixel_scale)
-    except (OSError, TypeError, ValueError, AttributeError) as error:
+            planes = [getattr(extension, "data", None) for extension in extensions]
+    except (OSError, TypeError, ValueError) as error:
         raise BadFile(f"{path}: no PSF can be read from it ({error})") from None
-    except StopIteration:
-        raise BadFile(f"{path}: no extension of it holds an image") from None
+    images = [plane for plane in planes if plane is not None and plane.dtype.names is None]
+    if not images:
+        raise BadFile(f"{path}: no extension of it holds an image")
+    try:
+        return PixelPSF(torch.from_numpy(np.array(images[0], dtype=np.float64)), pixel_scale)
     except InputError as error:
         raise BadFile(f"{path}: {error}") from None
 

@@ -4,8 +4,10 @@ from arcformer.models import adapters  # noqa: F401
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tokens
 from arcformer.models.crossvit import CrossViT
 from arcformer.models.cvt import ConvolutionalVisionTransformer
+from arcformer.models.equivariant import EquivariantTransformer
 from arcformer.models.foreign import load_transformers_weights
 from arcformer.models.heads import PoolHead
+from arcformer.models.lensing import Lensformer
 from arcformer.models.resnet import ResNet
 from arcformer.models.swin import SwinV2
 from arcformer.models.vit import VisionTransformer
@@ -15,7 +17,9 @@ __all__ = [
     "Backbone",
     "ConvolutionalVisionTransformer",
     "CrossViT",
+    "EquivariantTransformer",
     "FeatureMap",
+    "Lensformer",
     "PoolHead",
     "ResNet",
     "SwinV2",

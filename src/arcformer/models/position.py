@@ -86,10 +86,13 @@ class Rotary(nn.Module):
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """The last M of ``x`` (B, K, N, E) rotated pair by pair, (e, e + E / 2), with tables (B, M, E / 2).
 
-    What comes before the last M are registers, which have no place and are left alone.
+    Tables of heads that differ are (B, K, M, E / 2). What comes before the last M are registers, which have no place
+    and are left alone.
     """
-    still, moved = x.split([x.shape[2] - cosine.shape[1], cosine.shape[1]], 2)
-    cosine, sine = cosine[:, None].to(x.dtype), sine[:, None].to(x.dtype)
+    still, moved = x.split([x.shape[2] - cosine.shape[-2], cosine.shape[-2]], 2)
+    if cosine.ndim == 3:
+        cosine, sine = cosine[:, None], sine[:, None]
+    cosine, sine = cosine.to(x.dtype), sine.to(x.dtype)
     a, b = moved.chunk(2, 3)
     turned = torch.cat([a * cosine - b * sine, a * sine + b * cosine], 3)
     return torch.cat([still, turned], 2) if still.shape[2] else turned
