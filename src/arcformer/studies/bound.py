@@ -152,7 +152,7 @@ class _Smooth:
         """Absolute errors of log10 f_sub, where a class has it: of the median of its posterior, in dex."""
         for name, change in zip(self.preset.classes, changes, strict=True):
             f_sub = self.drawn[name].get("f_sub")
-            if f_sub is None or bool(f_sub.isnan().any()) or float(f_sub.std()) == 0:
+            if f_sub is None or bool(f_sub.isnan().any()) or bool(f_sub.min() == f_sub.max()):
                 continue
             half = len(change) // 2
             y = change @ basis
