@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["changed", "explained", "family", "one_by_one"]
+__all__ = ["explained", "family", "one_by_one"]
 
 STEPS = {
     "theta_E": 1e-3, "slope": 5e-3, "e1": 2e-3, "e2": 2e-3, "lens_x": 1e-3, "lens_y": 1e-3, "gamma1": 1e-3,
@@ -45,20 +45,14 @@ def family(parameters: Mapping[str, Tensor]) -> list[Column]:
     return [(name, k) for name in STEPS if name in parameters for k in range(parameters[name][0].numel())]
 
 
-def changed(parameters: Mapping[str, Tensor], columns: Sequence[Column], amounts: Tensor) -> dict[str, Tensor]:
-    """Parameters (B, ...) changed in V ways one after another, (V B, ...); ``amounts`` (V, B, K) count steps."""
-    every = {name: p.repeat(len(amounts), *[1] * (p.ndim - 1)) for name, p in parameters.items()}
-    for (name, k), amount in zip(columns, amounts.flatten(0, 1).unbind(1), strict=True):
-        values = every[name].view(len(amount), -1)
-        by = STEPS[name] * amount.to(values)
-        values[:, k] += by * values[:, k] if name in SHARES else by
+def one_by_one(parameters: Mapping[str, Tensor], columns: Sequence[Column]) -> dict[str, Tensor]:
+    """Parameters (B, ...), and after them the same with a step in each of K columns, ((1 + K) B, ...)."""
+    count = 1 + len(columns)
+    every = {name: p.repeat(count, *[1] * (p.ndim - 1)) for name, p in parameters.items()}
+    for row, (name, k) in enumerate(columns, 1):
+        values = every[name].view(count, len(parameters[name]), -1)[row, :, k]
+        values += STEPS[name] * values if name in SHARES else STEPS[name]
     return every
-
-
-def one_by_one(count: int, columns: Sequence[Column]) -> Tensor:
-    """Amounts for ``changed``: none, and then a step in each of the columns, (1 + K, B, K)."""
-    steps = torch.eye(len(columns))
-    return torch.cat([torch.zeros(1, len(columns)), steps])[:, None].expand(-1, count, -1)
 
 
 def explained(images: Tensor, smooth: Tensor, varied: Tensor, weight: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 The one path of all presets. Deflectors below the halo are added up block by block, and where the preset asks for it
 what a macromodel could absorb of them is taken away; the halo and its shear come on top; behind them the light of the
-source is looked up, and the lens's own light is added.
+source is looked up, less what a refitted smooth lens would explain of it, and the lens's own light is added.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from arcformer.sim.lens import Macromodel
 from arcformer.sim.light import sersic_brightness, sersics
 from arcformer.sim.preset import MACROMODEL, Preset
 from arcformer.sim.projection import ABSORBING, absorbed, annulus, uniform_deflection
-from arcformer.sim.refit import changed, explained, family, one_by_one
+from arcformer.sim.refit import explained, family, one_by_one
 
 __all__ = ["Scene"]
 
@@ -101,7 +101,7 @@ class Scene:
                 flux = instrument.psf.convolve(flux.flatten(0, 1), scale, own, self.compiled).view_as(flux)
             return flux.flatten(1)
 
-        trials = self._lensed(changed(drawn, columns, one_by_one(count, columns)), rows.repeat(1 + len(columns)))
+        trials = self._lensed(one_by_one(drawn, columns), rows.repeat(1 + len(columns)))
         slopes = trials.unflatten(0, (-1, count))
         smooth, varied = (part.squeeze(0) for part in seen(trials).unflatten(0, (-1, count)).split([1, len(columns)]))
         exposure = {n: p[rows.cpu()].to(smooth) for n, p in self.parameters.items() if n == "exposure"}
