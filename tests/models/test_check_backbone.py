@@ -20,7 +20,7 @@ SMALL = {
     "crossvit": {"dims": (16, 32), "depths": (1, 1), "heads": 2, "drop_path": 0.1},
     "resnet": {"width": 8},
     "d4vit": {"dim": 32, "depth": 2, "drop_path": 0.1},
-    "lensformer": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1},
+    "sourceformer": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1},
 }
 
 
