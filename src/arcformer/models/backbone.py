@@ -71,6 +71,16 @@ class Backbone(nn.Module, ABC):
         """The same as ``features``."""
         return self.features(images, context)
 
+    def recomputable(self) -> list[nn.Module]:
+        """The blocks, modules that are called, which may be computed again in the backward pass (``recompute.py``).
+
+        Unless overridden, what stands in a ``nn.ModuleList`` or ``nn.Sequential`` and has parts of its own; of blocks
+        within blocks the inner ones.
+        """
+        lists = [module for module in self.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
+        found = dict.fromkeys(each for members in lists for each in members if any(True for _ in each.children()))
+        return [block for block in found if not any(part in found for part in block.modules() if part is not block)]
+
 
 class TokenBackbone(Backbone):
     """A backbone that works on tokens and can do with some of them; ``features`` follows from its two steps.

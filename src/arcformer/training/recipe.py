@@ -18,6 +18,7 @@ from arcformer.data.transforms import TransformSection
 from arcformer.errors import InputError
 from arcformer.models import BACKBONES
 from arcformer.models.lora import inject
+from arcformer.models.recompute import recompute
 from arcformer.sim.presets import PRESETS, Preset
 from arcformer.tasks import TASKS, Task
 
@@ -100,6 +101,7 @@ class TrainingSection(Section):
     ``log_every``: steps between lines of the log.
     ``accelerator``, ``devices``, ``num_nodes``, ``strategy``: as Lightning's Trainer takes them.
     ``compile``: whether the loss is compiled with ``torch.compile``.
+    ``recompute``: whether what the blocks compute is computed again in the backward pass, to save memory.
     ``lora``: whether the backbone is trained whole, or is frozen but for corrections of low rank.
     """
 
@@ -121,6 +123,7 @@ class TrainingSection(Section):
     num_nodes: int = Field(default=1, ge=1)
     strategy: str = "auto"
     compile: bool = False
+    recompute: bool = False
     lora: LoRASection = LoRASection()
 
 
@@ -145,6 +148,8 @@ def build_task(
     task is built, so that what a task copies of the backbone, as a teacher, is alike.
     """
     backbone = BACKBONES.get(config.backbone.name)(image_size, channels, **config.backbone.options)
-    if training and config.training.lora.rank:
+    if training and config.training.recompute:
+        recompute(backbone)
+    if training and config.training.lora.rank:  # afterwards: what it adds to a layer would look like parts of a block
         inject(backbone, **config.training.lora.model_dump())
     return TASKS.get(config.task.name)(backbone, tuple(classes), **config.task.options)

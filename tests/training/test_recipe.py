@@ -1,4 +1,4 @@
-"""A run that adapts its backbone: corrections are of low rank and merged when they are saved, all else is still."""
+"""What training makes of a backbone: corrections of low rank, merged when they are saved; blocks computed again."""
 
 from __future__ import annotations
 
@@ -45,3 +45,15 @@ def test_a_pattern_without_a_match_is_said_before_training(recipe: Recipe, tmp_p
     with pytest.raises(InputError, match=r"'\*\.query' matches no module"):
         fit(recipe(*VIT, "training.lora.rank=2", 'training.lora.targets=["*.query"]'), tmp_path / "run")
     assert not any((tmp_path / "run").iterdir())
+
+
+def test_a_run_that_computes_again_ends_with_the_same_bits(recipe: Recipe, tmp_path: Path) -> None:
+    for name in ("false", "true"):
+        fit(recipe(*VIT, "backbone.drop_path=0.2", f"training.recompute={name}"), tmp_path / name)
+    plain, again = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("false", "true"))
+    assert again == plain
+
+
+def test_a_backbone_without_blocks_is_said_before_training(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="TinyBackbone names no blocks"):
+        fit(recipe("training.recompute=true"), tmp_path / "run")
