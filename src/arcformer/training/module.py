@@ -16,6 +16,7 @@ from arcformer.errors import InputError
 from arcformer.randomness import derive
 from arcformer.tasks import Task
 from arcformer.training.average import averaged, follow
+from arcformer.training.compiled import compiled
 from arcformer.training.optimizer import optimizer
 from arcformer.training.pipeline import Pipeline
 from arcformer.training.precision import autocast, faster_precision
@@ -90,7 +91,7 @@ class TrainedTask(LightningModule):
         self.best = Best(*self.task.monitor)
         self.loss: Callable[[LensBatch], dict[str, Tensor]] = self.task.loss
         if self.config.training.compile:
-            self.loss = torch.compile(self.task.loss)
+            self.loss = compiled(self.task.loss)
 
     def configure_optimizers(self) -> Any:
         training = self.config.training
