@@ -98,9 +98,14 @@ def check_folder(study: Study, out: Path) -> None:
 
 def _tabulate(study: Study, planned: Sequence[Planned], out: Path) -> list[Outcome]:
     """What the folder holds now, written to the tables; by one process at a time, so that none puts an older state."""
-    with SoftFileLock(out / ".tables"):
-        found = outcomes(study, planned, out)
-        write_results(found, out)
+    try:
+        with SoftFileLock(out / ".tables", timeout=60):
+            found = outcomes(study, planned, out)
+            write_results(found, out)
+    except Timeout:
+        raise InputError(
+            f"{out / '.tables'}: another process has been writing the tables for a minute; if none is, remove it"
+        ) from None
     return found
 
 

@@ -77,11 +77,13 @@ class Place:
         """What has become of the run, and a word on it."""
         if self.done:
             return "done", ""
-        if self.claim.exists():
-            process, host, *_ = [*self.claim.read_text().splitlines(), "?", "?"]
+        holder = _text_of(self.claim)
+        if holder is not None:
+            process, host, *_ = [*holder.splitlines(), "?", "?"]
             return "claimed", f"by process {process} on {host}; if it is gone and this stays, remove {self.claim}"
-        if self.failure.exists():
-            return "failed", str(json.loads(self.failure.read_text())["reason"])
+        failure = _text_of(self.failure)
+        if failure is not None:
+            return "failed", str(json.loads(failure)["reason"])
         if finished(self.run):
             return "begun", "trained, not tested"
         return ("begun", "") if (self.run / "log.jsonl").exists() else ("to do", "")
@@ -120,6 +122,14 @@ def outcomes(study: Study, planned: Iterable[Planned], out: Path) -> list[Outcom
     """What has become of the runs of a study, as the files in ``out`` tell it."""
     planned = list(planned)
     return [_outcome(one, place, study) for one, place in zip(planned, places(study, planned, out), strict=True)]
+
+
+def _text_of(path: Path) -> str | None:
+    """What a file holds that another process may take away at any moment; None: it is not there."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
 
 
 def _outcome(planned: Planned, place: Place, study: Study) -> Outcome:
