@@ -16,11 +16,23 @@ from arcformer.cli.predict import predict
 from arcformer.cli.presets import presets
 from arcformer.cli.show import show
 from arcformer.cli.simulate import simulate
+from arcformer.cli.study import study
 from arcformer.cli.train import train
 
 __all__ = ["VERBS", "app"]
 
-VERBS: tuple[Callable[..., None], ...] = (simulate, show, train, evaluate, predict, presets, models, tasks, doctor)
+VERBS: tuple[Callable[..., None], ...] = (
+    simulate,
+    show,
+    train,
+    evaluate,
+    study,
+    predict,
+    presets,
+    models,
+    tasks,
+    doctor,
+)
 
 
 def _help(function: Callable[..., Any]) -> str:
