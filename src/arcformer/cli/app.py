@@ -11,6 +11,7 @@ import typer
 
 from arcformer.cli.doctor import doctor
 from arcformer.cli.evaluate import evaluate
+from arcformer.cli.explain import explain
 from arcformer.cli.names import models, tasks
 from arcformer.cli.predict import predict
 from arcformer.cli.presets import presets
@@ -20,7 +21,18 @@ from arcformer.cli.train import train
 
 __all__ = ["VERBS", "app"]
 
-VERBS: tuple[Callable[..., None], ...] = (simulate, show, train, evaluate, predict, presets, models, tasks, doctor)
+VERBS: tuple[Callable[..., None], ...] = (
+    simulate,
+    show,
+    train,
+    evaluate,
+    predict,
+    explain,
+    presets,
+    models,
+    tasks,
+    doctor,
+)
 
 
 def _help(function: Callable[..., Any]) -> str:
