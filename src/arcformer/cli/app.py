@@ -11,6 +11,7 @@ import typer
 
 from arcformer.cli.doctor import doctor
 from arcformer.cli.evaluate import evaluate
+from arcformer.cli.explain import explain
 from arcformer.cli.names import models, tasks
 from arcformer.cli.predict import predict
 from arcformer.cli.presets import presets
@@ -28,6 +29,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     evaluate,
     study,
     predict,
+    explain,
     presets,
     models,
     tasks,
