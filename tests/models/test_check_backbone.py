@@ -7,26 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from small import REGISTERED
 from torch import nn
 
 from arcformer.models import BACKBONES, Backbone, FeatureMap, TokenBackbone, Tokens
 from arcformer.models.check import BrokenContract, check_backbone
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SMALL = {
-    "vit": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1},
-    "swin": {"dim": 12, "depths": (2, 2), "heads": (2, 3), "drop_path": 0.1},
-    "cvt": {"dims": (16, 32), "depths": (1, 1), "heads": (1, 2), "drop_path": 0.1},
-    "crossvit": {"dims": (16, 32), "depths": (1, 1), "heads": 2, "drop_path": 0.1},
-    "resnet": {"width": 8},
-    "d4vit": {"dim": 32, "depth": 2, "drop_path": 0.1},
-    "lensformer": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1},
-}
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_registered_backbones_keep_the_contract(name):
-    check_backbone(BACKBONES.get(name), **SMALL.get(name, {}))
+    check_backbone(BACKBONES.get(name), **REGISTERED.get(name, {}))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +29,7 @@ def test_registered_backbones_keep_the_contract(name):
     ],
 )
 def test_vit_keeps_the_contract_with_every_kind_of_part(options):
-    check_backbone(BACKBONES.get("vit"), **SMALL["vit"], **options)
+    check_backbone(BACKBONES.get("vit"), **REGISTERED["vit"], **options)
 
 
 def test_the_example_keeps_the_contract_in_twenty_lines():

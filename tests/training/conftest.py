@@ -48,5 +48,6 @@ def forked() -> Iterator[Runs]:
         return json.loads(server.stdout.readline())
 
     yield run
+    server.stdin.write("\n")  # that it is closed is not seen where workers of a loader, forked since, hold it open
     server.stdin.close()
     server.wait()

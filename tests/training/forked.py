@@ -1,6 +1,7 @@
 """A process that imports Lightning once and then forks for every run: a run can be killed and costs no import.
 
 It reads a job a line from stdin, as JSON, and answers each with a line: how every process of the run ended.
+An empty line ends it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def start(job: dict[str, Any]) -> int:
 
 def main() -> None:
     for line in sys.stdin:
+        if not line.strip():
+            return
         job = json.loads(line)
         ranks = job.get("ranks", [{}])
         children = [start(job | {"environment": job.get("environment", {}) | rank}) for rank in ranks]

@@ -6,12 +6,14 @@ import copy
 import signal
 from pathlib import Path
 
+import pytest
 import torch
 from tiny import TINY, Runs
 from torch import nn
 from torch.optim import SGD, AdamW, Muon
 
 from arcformer.models import VisionTransformer
+from arcformer.models.lora import inject
 from arcformer.tasks import TASKS
 from arcformer.training.optimizer import Joint, optimizer
 from arcformer.training.recipe import TrainingSection
@@ -42,6 +44,20 @@ def test_muon_moves_the_matrices_of_the_backbone_and_adamw_the_rest() -> None:
     }  # fmt: skip
     assert {"backbone.stem.0.weight", "backbone.registers", "backbone.norm.bias"} < adamw
     assert not names
+
+
+def test_adamw_moves_the_factors_of_corrections_and_the_head_under_either() -> None:
+    for name in ("muon", "adamw"):
+        module = task()
+        inject(module.backbone, 2)
+        adamw = optimizer(module, DECAY.model_copy(update={"optimizer": name}))
+        assert type(adamw) is AdamW
+        decays = {id(p): group["weight_decay"] for group in adamw.param_groups for p in group["params"]}
+        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        assert decays == {id(p): 0.1 if p.ndim > 1 else 0.0 for p in trained.values()}
+        factors = {name for name in trained if name.startswith("backbone.")}
+        assert {name.rpartition(".")[2] for name in factors} == {"A", "B"}
+        assert trained.keys() - factors == {name for name, _ in module.named_parameters() if name.startswith("head.")}
 
 
 def test_two_as_one_are_the_two_apart_also_after_a_rest() -> None:
@@ -82,13 +98,11 @@ def test_a_joint_step_takes_a_closure() -> None:
     assert torch.equal(weight, torch.zeros(2))
 
 
-def test_a_killed_run_with_muon_ends_with_the_same_bits(forked: Runs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("override", ["training.optimizer=muon", "training.lora.rank=2"])
+def test_a_killed_run_ends_with_the_same_bits(forked: Runs, tmp_path: Path, override: str) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(TINY.replace('"tiny:TinyBackbone"', '"vit"\ndim = 8\ndepth = 1\nheads = 2'))
-    jobs = [
-        {"recipe": recipe, "overrides": ["training.optimizer=muon"], "folder": tmp_path / name}
-        for name in ("alone", "run")
-    ]
+    jobs = [{"recipe": recipe, "overrides": [override], "folder": tmp_path / name} for name in ("alone", "run")]
     assert forked(**jobs[0]) == [0]
     assert forked(**jobs[1], environment={"TINY_KILL_AT": "8"}) == [-signal.SIGKILL]
     assert forked(**jobs[1], resume=True) == [0]

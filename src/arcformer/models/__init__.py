@@ -7,8 +7,8 @@ from arcformer.models.cvt import ConvolutionalVisionTransformer
 from arcformer.models.equivariant import EquivariantTransformer
 from arcformer.models.foreign import load_transformers_weights
 from arcformer.models.heads import PoolHead
-from arcformer.models.lensing import Lensformer
 from arcformer.models.resnet import ResNet
+from arcformer.models.source_plane import Sourceformer
 from arcformer.models.swin import SwinV2
 from arcformer.models.vit import VisionTransformer
 
@@ -19,9 +19,9 @@ __all__ = [
     "CrossViT",
     "EquivariantTransformer",
     "FeatureMap",
-    "Lensformer",
     "PoolHead",
     "ResNet",
+    "Sourceformer",
     "SwinV2",
     "TokenBackbone",
     "Tokens",

@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from arcformer.batch import LensBatch
 from arcformer.disk import whole
+from arcformer.models.lora import merge
 from arcformer.tasks import Task
 from arcformer.training.folder import Network, save_weights
 from arcformer.training.journal import Journal, plain
@@ -23,12 +24,15 @@ __all__ = ["conclude", "measured"]
 def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
     """Write ``model.safetensors`` and then ``metrics.json``, which marks the run as finished.
 
-    The metrics are those of the weights as ``load`` gives them back, calibrated and in full precision.
+    The metrics are those of the weights as ``load`` gives them back, calibrated and in full precision; corrections of
+    low rank are merged into them, so that whoever loads them needs to know of none.
     """
     config, trainer = module.config, module.trainer
+    trained = sum(parameter.numel() for parameter in module.task.parameters() if parameter.requires_grad)
     device = trainer.strategy.root_device
     task = module.kept.to(device).eval()
     task.load_state_dict(module.best.weights)
+    merge(task)
     metrics = measured(task, [pipeline.validation[k] for k in range(pipeline.validation_batches)], device)
     sample = pipeline.sample
     network = Network(
@@ -43,6 +47,7 @@ def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
         "split_seed": config.data.split_seed,
         **journal.cost,
         "parameters": sum(parameter.numel() for parameter in task.parameters()),
+        "parameters_trained": trained,
         "device": device_name(device),
         "processes": trainer.world_size,
         "precision": module.precision,

@@ -82,7 +82,7 @@ class TrainedTask(LightningModule):
         _, channels, height, width = self.pipeline.sample.images.shape
         if height != width:
             raise InputError(f"images of {height} x {width} pixels: a network takes squares; set transform.size")
-        self.task = build_task(self.config, self.pipeline.train.source.classes, height, channels)
+        self.task = build_task(self.config, self.pipeline.train.source.classes, height, channels, training=True)
         for parameter in self.task.frozen_parameters():
             parameter.requires_grad_(False)
         self.average = averaged(self.task) if self.config.training.ema else None

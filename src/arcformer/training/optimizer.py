@@ -54,7 +54,7 @@ def optimizer(task: Task, training: TrainingSection) -> Optimizer:
     ``adamw`` (Loshchilov & Hutter 2019, arXiv 1711.05101): parameters of one dimension (biases, norms) do not decay.
     ``muon`` (Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982): the weights of the backbone's linear maps follow
     their momentum made orthogonal, scaled so that a step is as large as one of AdamW at the same rate; AdamW moves the
-    rest: stem, positions, norms, biases, heads.
+    rest: stem, positions, norms, biases, heads, and the factors of corrections of low rank (``models/lora.py``).
     """
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     matrices = _matrices(task.backbone) if training.optimizer == "muon" else []
@@ -73,5 +73,5 @@ def optimizer(task: Task, training: TrainingSection) -> Optimizer:
 
 def _matrices(backbone: nn.Module) -> list[Tensor]:
     """The weights of linear maps inside a backbone, those that are trained."""
-    maps = [module for module in backbone.modules() if isinstance(module, nn.Linear)]
-    return [each.weight for each in maps if each.weight.requires_grad]
+    weights = [m._parameters.get("weight") for m in backbone.modules() if isinstance(m, nn.Linear)]
+    return [weight for weight in weights if weight is not None and weight.requires_grad]

@@ -17,10 +17,11 @@ from arcformer.data.observed import observed
 from arcformer.data.transforms import TransformSection
 from arcformer.errors import InputError
 from arcformer.models import BACKBONES
+from arcformer.models.lora import inject
 from arcformer.sim.presets import PRESETS, Preset
 from arcformer.tasks import TASKS, Task
 
-__all__ = ["DataSection", "RunConfig", "TrainingSection", "build_task"]
+__all__ = ["DataSection", "LoRASection", "RunConfig", "TrainingSection", "build_task"]
 
 
 def _known_preset(name: str) -> str:
@@ -68,6 +69,19 @@ class DataSection(Section):
         return observed(PRESETS.get(self.preset), psf=self.psf, sources=self.sources, lenses=self.lenses)
 
 
+class LoRASection(Section):
+    """Low-rank adaptation of the backbone, in place of training it whole; see ``models/lora.py``.
+
+    ``rank``: of the correction of each matrix; 0: none, the backbone is trained whole.
+    ``alpha``: the correction is multiplied by alpha / rank; None: by one.
+    ``targets``: shell patterns of names of modules of the backbone, as ``*.attention.*``; those that match are adapted.
+    """
+
+    rank: int = Field(default=0, ge=0)
+    alpha: float | None = Field(default=None, gt=0)
+    targets: tuple[str, ...] = ("*",)
+
+
 class TrainingSection(Section):
     """How long, how fast, on what.
 
@@ -86,6 +100,7 @@ class TrainingSection(Section):
     ``log_every``: steps between lines of the log.
     ``accelerator``, ``devices``, ``num_nodes``, ``strategy``: as Lightning's Trainer takes them.
     ``compile``: whether the loss is compiled with ``torch.compile``.
+    ``lora``: whether the backbone is trained whole, or is frozen but for corrections of low rank.
     """
 
     steps: int = Field(default=2000, ge=1)
@@ -106,6 +121,7 @@ class TrainingSection(Section):
     num_nodes: int = Field(default=1, ge=1)
     strategy: str = "auto"
     compile: bool = False
+    lora: LoRASection = LoRASection()
 
 
 class RunConfig(Section):
@@ -120,7 +136,15 @@ class RunConfig(Section):
     training: TrainingSection = TrainingSection()
 
 
-def build_task(config: RunConfig, classes: Sequence[str], image_size: int, channels: int) -> Task:
-    """The task of a configuration, with its backbone, for square images of ``image_size`` pixels; weights as drawn."""
+def build_task(
+    config: RunConfig, classes: Sequence[str], image_size: int, channels: int, *, training: bool = False
+) -> Task:
+    """The task of a configuration, with its backbone, for square images of ``image_size`` pixels; weights as drawn.
+
+    ``training``: as it is to be trained, with what ``config.training`` makes of the backbone. That is done before the
+    task is built, so that what a task copies of the backbone, as a teacher, is alike.
+    """
     backbone = BACKBONES.get(config.backbone.name)(image_size, channels, **config.backbone.options)
+    if training and config.training.lora.rank:
+        inject(backbone, **config.training.lora.model_dump())
     return TASKS.get(config.task.name)(backbone, tuple(classes), **config.task.options)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from arcformer.errors import InputError
-from arcformer.models import Lensformer
-from arcformer.models.lensing import (
+from arcformer.models import Sourceformer
+from arcformer.models.position import rotate
+from arcformer.models.source_plane import (
     ELLIPTICITY,
     OFFSET,
     PARAMETERS,
@@ -19,7 +20,6 @@ from arcformer.models.lensing import (
     bounded,
     deflection,
 )
-from arcformer.models.position import rotate
 from arcformer.sim.lens import Macromodel, point_mass_deflection
 
 LENS = {"theta_E": 0.5, "e1": 0.1, "e2": -0.05, "x": 0.02, "y": -0.03, "gamma1": 0.03, "gamma2": 0.02}
@@ -27,9 +27,9 @@ SOURCE, WIDTH = (0.06, -0.04), 0.06
 """A Gaussian, in half widths."""
 
 
-def lensformer(image_size=32, channels=1, **options) -> Lensformer:
+def sourceformer(image_size=32, channels=1, **options) -> Sourceformer:
     torch.manual_seed(0)
-    return Lensformer(image_size, channels, **{"dim": 32, "depth": 2, "heads": 2, **options}).eval()
+    return Sourceformer(image_size, channels, **{"dim": 32, "depth": 2, "heads": 2, **options}).eval()
 
 
 def lens(dtype=torch.float32, **changed: float) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ def test_smooth_through_the_round_lens_and_its_centre():
 
 
 def test_lens_is_bounded_and_begins_round():
-    begun = {name: value.item() for name, value in lensformer().lens_parameters(torch.randn(1, 1, 20, 30)).items()}
+    begun = {name: value.item() for name, value in sourceformer().lens_parameters(torch.randn(1, 1, 20, 30)).items()}
     assert begun.pop("theta_E") == pytest.approx(ROUND)
     assert set(begun) == set(PARAMETERS[1:])
     assert not any(begun.values())
@@ -110,7 +110,7 @@ def test_lens_is_bounded_and_begins_round():
 @pytest.mark.parametrize("changed", [{}, {"e1": 0.0, "e2": 0.0, "x": 0.0, "y": 0.0, "gamma1": 0.0, "gamma2": 0.0}])
 def test_the_source_is_found_behind_the_true_lens(side, changed):
     """It is where it was and about as compact, whatever the resolution, and explains the image."""
-    found = lensformer().invert(lensed(side, **changed), lens(**changed))
+    found = sourceformer().invert(lensed(side, **changed), lens(**changed))
     light = found.source[0, 0].clamp(min=0)
     axis = torch.linspace(-1, 1, len(light)) * LENS["theta_E"]
     share_y, share_x = light.sum(1) / light.sum(), light.sum(0) / light.sum()
@@ -126,13 +126,13 @@ def test_the_source_is_found_behind_the_true_lens(side, changed):
     "wrong", [{"theta_E": 0.45}, {"theta_E": 0.55}, {"theta_E": 0.25}, {"e1": 0.2}, {"x": 0.1}, {"gamma2": 0.1}]
 )
 def test_a_wrong_lens_leaves_more_over(wrong):
-    backbone, image = lensformer(), lensed(48)
+    backbone, image = sourceformer(), lensed(48)
     assert backbone.invert(image, lens(**wrong)).misfit > 2 * backbone.invert(image, lens()).misfit
 
 
 def test_what_the_lens_is_taught_leads_to_it():
     """From the lens that an estimator begins with, which explains the image as an arc that is little bent."""
-    backbone, image = lensformer(), lensed(48)
+    backbone, image = sourceformer(), lensed(48)
     raw = torch.zeros(1, 7, requires_grad=True)
     descent = torch.optim.Adam([raw], 0.02)
     for _ in range(150):
@@ -148,7 +148,7 @@ def test_what_the_lens_is_taught_leads_to_it():
 
 def test_it_is_taught_in_training_alone_and_moves_nothing_else():
     def gradients(teach: float, training: bool) -> dict[str, Tensor]:
-        backbone = lensformer(teach=teach).train(training)
+        backbone = sourceformer(teach=teach).train(training)
         with torch.no_grad():
             backbone.estimator.read[2].weight.normal_(generator=torch.Generator().manual_seed(1))
         backbone(lensed(32))[0].x.square()[:, :16].sum().backward()
@@ -164,7 +164,7 @@ def test_it_is_taught_in_training_alone_and_moves_nothing_else():
 
 def test_a_subhalo_is_what_is_left_over():
     """Next to the arc it changes the residual there more than anywhere else on the arc."""
-    backbone, bright = lensformer(), lensed(48)[0, 0]
+    backbone, bright = sourceformer(), lensed(48)[0, 0]
     row, column = divmod(int(bright.argmax()), 48)
     place = ((column - 23.4) / 24, (row - 23.4) / 24)  # between rays
     plain = backbone.invert(lensed(48), lens()).residual[0, 0].square()
@@ -178,7 +178,7 @@ def test_the_same_bits_twice():
     """Also of gradients, and of images of several channels and a size that no patch divides."""
     images, found = torch.randn(2, 3, 37, 45), []
     for _ in range(2):
-        backbone = lensformer(channels=3)
+        backbone = sourceformer(channels=3)
         features = backbone(images)[0].x
         (features * torch.linspace(-1, 1, features.numel()).view_as(features)).sum().backward()
         found.append([features, *(p.grad for p in backbone.parameters())])
@@ -206,7 +206,7 @@ def test_heads_can_turn_each_by_their_own_tables():
 
 
 def test_attention_depends_on_the_lens():
-    backbone, images = lensformer(), torch.randn(1, 1, 32, 32)
+    backbone, images = sourceformer(), torch.randn(1, 1, 32, 32)
     before = backbone(images)[0].x
     with torch.no_grad():
         backbone.estimator.read[2].bias.add_(0.5)
@@ -215,7 +215,7 @@ def test_attention_depends_on_the_lens():
 
 
 def test_autocast_to_bfloat16():
-    backbone, images = lensformer(), lensed(32).expand(2, -1, -1, -1)
+    backbone, images = sourceformer(), lensed(32).expand(2, -1, -1, -1)
     found = []
     for enabled in (True, False):
         backbone.zero_grad()
@@ -229,7 +229,7 @@ def test_autocast_to_bfloat16():
 
 
 def test_an_empty_image_is_no_fault():
-    backbone = lensformer()
+    backbone = sourceformer()
     features = backbone(torch.zeros(1, 1, 32, 32))[0].x
     features.sum().backward()
     assert features.isfinite().all()
@@ -239,7 +239,7 @@ def test_an_empty_image_is_no_fault():
 @pytest.mark.parametrize(("size", "millions"), [("tiny", 0.936), ("small", 22.5)])
 def test_sizes(size, millions):
     with torch.device("meta"):
-        backbone = Lensformer(64, 1, size=size)
+        backbone = Sourceformer(64, 1, size=size)
     assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
@@ -257,10 +257,10 @@ def test_sizes(size, millions):
 )
 def test_options_that_do_not_fit_are_refused(options, words):
     with pytest.raises(InputError, match=words):
-        lensformer(**options)
+        sourceformer(**options)
 
 
 def test_images_of_other_channels_are_refused():
-    for call in (lensformer().features, lensformer().lens_parameters, lensformer().invert):
+    for call in (sourceformer().features, sourceformer().lens_parameters, sourceformer().invert):
         with pytest.raises(InputError, match="1 channel"):
             call(torch.randn(1, 3, 24, 24))

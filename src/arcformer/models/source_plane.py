@@ -36,9 +36,10 @@ from torch.nn import functional as F
 
 from arcformer.errors import InputError
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
+from arcformer.models.fitting import check_channels, fit
 from arcformer.models.vit import SIZES, Block, ConvStem, initialise
 
-__all__ = ["PARAMETERS", "Inversion", "Lensformer", "deflection"]
+__all__ = ["PARAMETERS", "Inversion", "Sourceformer", "deflection"]
 
 PARAMETERS = ("theta_E", "e1", "e2", "x", "y", "gamma1", "gamma2")
 THETA_E, ROUND = (0.05, 0.95), 1 / 3  # smallest and largest Einstein radius, and that of the lens at the beginning
@@ -99,8 +100,8 @@ class Inversion:
     spread: Tensor
 
 
-@BACKBONES.register("lensformer")
-class Lensformer(Backbone):
+@BACKBONES.register("sourceformer")
+class Sourceformer(Backbone):
     """A transformer that inverts the lens, and sees what a smooth one cannot explain.
 
     Args:
@@ -141,15 +142,15 @@ class Lensformer(Backbone):
         mlp = 4 * dim if mlp is None else mlp
         if min(dim, depth, heads, mlp) < 1 or source < 2:
             given = f"{dim=}, {depth=}, {heads=}, {mlp=}, {source=}"
-            raise InputError(f"lensformer: sizes must be positive, and the source at least 2 cells wide, got {given}")
+            raise InputError(f"sourceformer: sizes must be positive, and the source at least 2 cells wide, got {given}")
         if patch < 2 or patch & (patch - 1) or dim % (patch // 2):
-            raise InputError(f"lensformer: patch must be a power of two, and dim divisible by its half, got {patch=}")
+            raise InputError(f"sourceformer: patch must be a power of two, and dim divisible by its half, got {patch=}")
         if heads % 2 or dim % (4 * heads):
-            raise InputError(f"lensformer: heads must be even and dim a multiple of 4 * heads, got {dim=}, {heads=}")
+            raise InputError(f"sourceformer: heads must be even and dim a multiple of 4 * heads, got {dim=}, {heads=}")
         if teach < 0:
-            raise InputError(f"lensformer: teach must not be negative, got {teach}")
+            raise InputError(f"sourceformer: teach must not be negative, got {teach}")
         if not 0 <= drop_path < 1:
-            raise InputError(f"lensformer: drop_path is a probability in [0, 1), got {drop_path}")
+            raise InputError(f"sourceformer: drop_path is a probability in [0, 1), got {drop_path}")
         self.dim, self.stride, self.channels, self.cells, self.teach = dim, patch, channels, source, teach
         self.heads, self.pairs = heads, dim // heads // 2
         self.estimator = LensEstimator(channels, max(8, dim // 8))
@@ -171,12 +172,9 @@ class Lensformer(Backbone):
         found = self.invert(images)
         power = (found.model + found.residual).square().mean((1, 2, 3), keepdim=True)
         left = found.residual * self.gain[:, None, None] * (power + 1e-12).rsqrt()
-        height, width = images.shape[-2:]
-        lack = (-height % self.stride, -width % self.stride)
-        pad = (lack[1] // 2, (lack[1] + 1) // 2, lack[0] // 2, (lack[0] + 1) // 2)
-        x = self.stem(F.pad(torch.cat([images, left.to(images.dtype)], 1), pad))
+        x = self.stem(fit(torch.cat([images, left.to(images.dtype)], 1), self.stride))
         grid = (x.shape[2], x.shape[3])
-        angle = self._angles(found.lens, *_places((height, width), images.device, self.stride))  # (B, 2, N, E / 2)
+        angle = self._angles(found.lens, *_places(images.shape[-2:], images.device, self.stride))  # (B, 2, N, E / 2)
         turn = (angle.cos(), angle.sin())
         x = x.flatten(2).transpose(1, 2) + self.place(torch.cat(turn, 3).transpose(1, 2).flatten(2))
         turn = tuple(table.repeat_interleave(self.heads // 2, 1) for table in turn)  # half by theta, half by beta
@@ -192,8 +190,7 @@ class Lensformer(Backbone):
         Raises:
             InputError: for another number of channels.
         """
-        if images.shape[1] != self.channels:
-            raise InputError(f"lensformer was built for {self.channels} channel(s), the images have {images.shape[1]}")
+        check_channels("sourceformer", images, self.channels)
         return bounded(self.estimator(images).float())
 
     def invert(self, images: Tensor, lens: Mapping[str, Tensor] | None = None) -> Inversion:
