@@ -1,8 +1,10 @@
-"""Keep what a finished demo measured in results/, and have the README quote it.
+"""Keep what was measured in results/, and have the documentation quote it.
 
     python benchmarks/quote.py demo      after `make demo`: writes results/demo.json, docs/images/demo.png, the README
+    python benchmarks/quote.py models    after a change of a backbone, or of results/models.json: writes docs/models.md
 
-The numbers in the README stand between two marks and are never typed.
+The numbers in the README stand between two marks and are never typed; docs/models.md is generated as a whole, by
+`catalogue.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from catalogue import catalogue
 
 import arcformer
 from arcformer.data.simulated import SimulatedBatches
@@ -60,10 +64,8 @@ def sentence(numbers: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("demo", type=Path, help="the folder of a finished demo")
-    demo = parser.parse_args().demo
+def quote_demo(demo: Path) -> None:
+    """Keep the numbers and a picture of a demo, and put the sentence into the README."""
     numbers = kept(demo)
     (ROOT / "results").mkdir(exist_ok=True)
     (ROOT / "results" / "demo.json").write_text(json.dumps(numbers, indent=1) + "\n")
@@ -75,6 +77,16 @@ def main() -> None:
     seen = SimulatedBatches(data.preset, batch_size=15, seed=3, split="picture", pixels=data.pixels).batch(0)
     (ROOT / "docs" / "images").mkdir(parents=True, exist_ok=True)
     (ROOT / "docs" / "images" / "demo.png").write_bytes(png(image_grid(run.transform.inverse(run.transform(seen)))))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", type=Path, help="the folder of a finished demo, or models")
+    chosen = parser.parse_args().what
+    if chosen == Path("models"):
+        (ROOT / "docs" / "models.md").write_text(catalogue())
+    else:
+        quote_demo(chosen)
 
 
 if __name__ == "__main__":

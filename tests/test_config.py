@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from arcformer.config import Component, Section, component, options_of, read, write
+from arcformer.config import Component, Faults, Section, component, options_of, parse, read, write
 from arcformer.errors import InputError
 from arcformer.registry import Registry
 
@@ -84,6 +84,21 @@ def test_a_file_and_then_overrides(toml):
 
 def test_an_option_alone_is_that_of_the_default_component():
     assert read(Bread, None, ["oven.flame=5"]).oven == Component(name="gas", flame=5, pilot=True)
+
+
+def test_a_component_is_given_by_its_name_alone():
+    assert read(Bread, None, ["oven=gas"]).oven == Component(name="gas", flame=3, pilot=True)
+    assert faults(overrides=["oven=gass"]) == ["oven: unknown oven 'gass': did you mean 'gas'? Known: electric, gas"]
+
+
+def test_faults_come_below_an_optional_section():
+    class Meal(Section):
+        bread: Bread | None = None
+
+    with pytest.raises(Faults) as caught:
+        parse(Meal, {"bread": {"loavse": 2, "dough": {"flour": -1}}}, "dinner")
+    assert str(caught.value).startswith("dinner: 2 faults\n")
+    assert "bread.loavse: unknown field; did you mean 'loaves'? Known: dough, loaves, oven, tin" in caught.value.lines
 
 
 def test_a_section_is_frozen():

@@ -21,7 +21,19 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from arcformer.errors import InputError, near
 from arcformer.registry import Registry
 
-__all__ = ["Component", "Section", "as_toml", "component", "options_of", "read", "write"]
+__all__ = [
+    "Component",
+    "Faults",
+    "Section",
+    "as_toml",
+    "component",
+    "flat",
+    "options_of",
+    "parse",
+    "read",
+    "read_toml",
+    "write",
+]
 
 S = TypeVar("S", bound="Section")
 
@@ -47,10 +59,13 @@ class Component(BaseModel):
 def component(registry: Registry[Any], default: str) -> Any:
     """The type of a field that names an entry of ``registry``: its options checked, their defaults filled in.
 
-    Where the name is left out, ``default`` stands, so that ``backbone.patch=4`` alone is an override.
+    Where the name is left out, ``default`` stands, so that ``backbone.patch=4`` alone is an override; where there are
+    no options, ``backbone = "swin"`` is enough.
     """
 
     def name(value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
         return {"name": default} | value if isinstance(value, dict) else value
 
     def resolve(value: Component) -> Component:
@@ -85,16 +100,39 @@ def read(schema: type[S], path: str | Path | None = None, overrides: Sequence[st
     Raises:
         InputError: naming every faulty field with its path, what is allowed there, and near names.
     """
-    where = str(path) if path else "the configuration"
-    tree = _read_toml(Path(path)) if path else {}
+    tree = read_toml(Path(path)) if path else {}
     for override in overrides:
         _set(tree, override)
+    return parse(schema, tree, str(path) if path else "the configuration")
+
+
+def parse(schema: type[S], tree: dict[str, Any], where: str) -> S:
+    """The configuration in a tree of tables, as TOML gives it; ``where`` it comes from begins the message.
+
+    Raises:
+        Faults: naming every faulty field with its path, what is allowed there, and near names.
+    """
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
-        faults = _faults(error, schema)
-        count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise InputError(f"{where}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
+        raise Faults(where, _faults(error, schema)) from None
+
+
+class Faults(InputError):
+    """All that is wrong with a configuration: ``lines``, one a fault, as ``a.b: what is wrong``."""
+
+    def __init__(self, where: str, lines: Sequence[str]):
+        self.lines = tuple(lines)
+        count = "one fault" if len(lines) == 1 else f"{len(lines)} faults"
+        super().__init__(f"{where}: {count}\n" + "\n".join(f"  {line}" for line in lines))
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by their path, as ``training.rate``."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
 
 
 def as_toml(config: BaseModel) -> str:
@@ -115,7 +153,12 @@ class _BadOptions(ValueError):
         self.error, self.schema = error, schema
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        InputError: no such file, or it is not TOML.
+    """
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
@@ -160,5 +203,7 @@ def _faults(error: ValidationError, schema: type[BaseModel], prefix: tuple[str, 
 
 def _fields_at(schema: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     for part in path:
-        schema = typing.cast(type[BaseModel], schema.model_fields[part].annotation)
+        annotation = schema.model_fields[part].annotation
+        kinds = typing.get_args(annotation) or (annotation,)  # of an optional section, that which is not None
+        schema = next(kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, BaseModel))
     return list(schema.model_fields)

@@ -48,6 +48,7 @@ class Predicted:
     Attributes:
         path: the file.
         image: a batch of one, cropped about the lens and resampled as the network sees it, but in the file's own unit.
+        seen: the same in the range of the transform, as the network sees it.
         row: ``path``; the columns of ``Task.table``; ``centre_y`` and ``centre_x``, where the lens is in pixels of the
             file, 0 in the middle of the first; ``pixel_scale`` of the file, arcsec, empty where unknown; ``notes``.
         notes: what to know before believing the numbers; none where all is as in training.
@@ -55,6 +56,7 @@ class Predicted:
 
     path: Path
     image: LensBatch
+    seen: LensBatch
     row: dict[str, str | float]
     notes: tuple[str, ...]
 
@@ -130,6 +132,7 @@ def write_predictions(
     folder: str | Path,
     predictions: Predictions,
     *,
+    picture: Callable[[Predicted], bytes] = Predicted.picture,
     progress: Callable[[Sequence[Predicted]], Iterable[Predicted]] = iter,
 ) -> tuple[Path, list[Path]]:
     """Write ``predictions.csv``, a row a file, and a picture of each; ``skipped.txt`` where files were left out.
@@ -139,6 +142,7 @@ def write_predictions(
     Args:
         folder: new, empty, or one that this function wrote before and nothing else was put in: then it is replaced.
         predictions: as ``predict`` gives them.
+        picture: of one of them, as the content of a PNG file.
         progress: wraps what was found while it is drawn, as a progress bar does.
 
     Returns:
@@ -161,7 +165,7 @@ def write_predictions(
         if predictions.skipped:
             (folder / SKIPPED).write_text("\n".join(predictions.skipped) + "\n", errors="surrogateescape")
         for one, name in zip(progress(predictions.found), names, strict=True):
-            (folder / name).write_bytes(one.picture())
+            (folder / name).write_bytes(picture(one))
     return folder / TABLE, [folder / name for name in names]
 
 
@@ -173,7 +177,8 @@ def _predict(run: Run, path: Path, centre: tuple[float, float] | None, options: 
     section = run.transform.section
     try:
         grid = resample(image, section.size, section.pixel_scale, lens)
-        prediction = run.task.predict(run.transform(image, centre=lens).to(_device(run)))
+        seen = run.transform(image, centre=lens)
+        prediction = run.task.predict(seen.to(_device(run)))
         notes += [*_lacking(image, grid, section, lens), *run.domain.departures(image, run.transform, lens)]
     except InputError as error:
         raise BadFile(str(error) if str(path) in str(error) else f"{path}: {error}") from None
@@ -181,7 +186,7 @@ def _predict(run: Run, path: Path, centre: tuple[float, float] | None, options: 
     y, x = (round(at, 2) for at in lens[0].tolist())
     scale = float(f"{_scale(image):.6g}")
     place = {"centre_y": y, "centre_x": x, "pixel_scale": "" if isnan(scale) else scale, "notes": "; ".join(notes)}
-    return Predicted(path, grid, {"path": str(path)} | table | place, tuple(notes))
+    return Predicted(path, grid, seen, {"path": str(path)} | table | place, tuple(notes))
 
 
 def _read(run: Run, path: Path, options: dict[str, Any]) -> tuple[LensBatch, list[str]]:

@@ -23,7 +23,19 @@ def examples(text: str) -> list[str]:
 
 
 def test_the_verbs_are_those_that_are_documented() -> None:
-    assert NAMES == ["simulate", "show", "train", "evaluate", "predict", "presets", "models", "tasks", "doctor"]
+    assert NAMES == [
+        "simulate",
+        "show",
+        "train",
+        "evaluate",
+        "study",
+        "predict",
+        "explain",
+        "presets",
+        "models",
+        "tasks",
+        "doctor",
+    ]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], []], ids=str)

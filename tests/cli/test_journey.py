@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from shell import SIMULATED, SMALL, Command
 
 from arcformer.data.files import read_image
@@ -138,6 +139,40 @@ def test_predictions_as_json_and_as_a_table(
     assert "file " in shown.splitlines()[0]
     assert f"\n{file.name} " in shown
     assert f"\n\n{file.name}\n  - " in shown  # the notes: a .npy file does not say its pixel scale
+
+
+def test_explanations_are_predictions_with_maps(arcformer: Command, trained: Path, files: Path) -> None:
+    some = sorted((files / "cdm").iterdir())[:2]
+    predicted = arcformer("predict", trained, *some, "--out", "predicted")
+    explained = arcformer("explain", trained, *some, "--out", "explained")
+    assert explained.code == 0
+    assert explained.out == predicted.out
+    names = sorted(path.name for path in Path("explained").iterdir())
+    assert names == sorted(path.name for path in Path("predicted").iterdir())
+    widths = [Image.open(Path(folder, f"{some[0].stem}.png")).width for folder in ("predicted", "explained")]
+    assert widths[1] > 2 * widths[0]  # three more panels
+    assert arcformer("explain", trained, *some, "--out", "explained", "--map", "gradient").code == 0  # ours: replaced
+    assert Image.open(Path("explained", f"{some[0].stem}.png")).width < widths[1]
+    refused = arcformer("explain", trained, *some, "--out", "other", "--map", "gradients")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.endswith(
+        "there is no map 'gradients'; did you mean 'gradient'? Known: gradient, norms, rollout\n"
+    )
+    assert not Path("other").exists()
+
+
+def test_what_a_convolutional_network_has_no_map_of(arcformer: Command, files: Path) -> None:
+    small = [word for word in SIMULATED if not word.startswith("backbone.")]
+    words = ["backbone.name=resnet", "backbone.width=4", "backbone.depths=[1,1]"]
+    assert arcformer("train", "--out", "run", *small, *words).code == 0
+    file = next((files / "cdm").iterdir())
+    asked = arcformer("explain", "run", file, "--out", "explained", "--map", "rollout")
+    assert (asked.code, asked.out, asked.err.count("\n")) == (2, "", 1)
+    assert "roll-out: ResNet calls no scaled_dot_product_attention" in asked.err
+    assert not Path("explained").exists()
+    left = arcformer("explain", "run", file, "--out", "explained")
+    assert left.code == 0
+    assert "left out: roll-out: ResNet" in left.err
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])

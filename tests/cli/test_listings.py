@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from shell import Command
@@ -64,6 +65,29 @@ def test_a_model_of_ones_own(arcformer: Command) -> None:
     rows = [line.split() for line in ended.out.splitlines()[-3:]]
     assert ["width", "int", "7"] in rows
     assert ["deep", "bool", "false"] in rows
+
+
+def test_a_profile_goes_on_where_a_model_fails(arcformer: Command) -> None:
+    words = ["models", "--profile", "no.such:Backbone", "vit/tiny", "--size", 16, "--batch", 2, "--json", "costs.json"]
+    ended = arcformer(*words)
+    assert ended.code == 0
+    assert ended.err.startswith("no.such:Backbone: backbone 'no.such:Backbone' cannot be imported")
+    _, _, failed, measured = ended.out.splitlines()
+    assert failed.split() == ["no.such:Backbone", "failed"]
+    assert measured.split()[:2] == ["vit/tiny", "902,976"]
+    costs = json.loads(Path("costs.json").read_text())
+    assert costs["rows"][0] == {"name": "parameters vit/tiny", "value": 902976, "unit": ""}
+    assert costs["failed"].keys() == {"no.such:Backbone"}
+
+
+def test_a_profile_overwrites_nothing_and_options_are_not_ignored(arcformer: Command) -> None:
+    Path("notes.json").write_text("[]")
+    ended = arcformer("models", "--profile", "vit/tiny", "--json", "notes.json")
+    assert (ended.code, Path("notes.json").read_text()) == (2, "[]")
+    assert "holds something else" in ended.err
+    ended = arcformer("models", "vit", "--size", 96, "--batch", 2)
+    assert (ended.code, ended.out) == (2, "")
+    assert "--size, --batch: for what is measured; say --profile as well" in ended.err
 
 
 def test_print_config_gives_a_run_file_of_the_same_run(arcformer: Command) -> None:

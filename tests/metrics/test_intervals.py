@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from arcformer.metrics import bootstrap, from_rows, wilson
+from arcformer.metrics import bootstrap, from_rows, mean, wilson
 
 
 def mean_of(x):
@@ -83,3 +83,13 @@ def test_wilson_without_trials_knows_nothing():
     found = wilson(0, 0)
     assert np.isnan(found.value)
     assert (found.low, found.high) == (0, 1)
+
+
+def test_the_mean_of_a_few_values_has_the_interval_of_the_t_test():
+    values = [0.91, 0.94, 0.93]
+    found, expected = mean(values), stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(np.mean(values))
+    assert mean([0.5]).value == 0.5
+    assert np.isnan(mean([0.5]).low)
+    assert np.isnan(mean([]).value)

@@ -99,7 +99,7 @@ def test_a_ray_through_the_centre_of_the_lens_is_not_lost(e1):
     parameters = {name: torch.zeros(1, dtype=torch.float64) for name in MACROMODEL}
     parameters |= {"theta_E": torch.ones(1, dtype=torch.float64), "slope": torch.ones(1, dtype=torch.float64)}
     lens = Macromodel.of(parameters | {"e1": torch.full((1,), e1, dtype=torch.float64)})
-    deflection = Macromodel(*lens.stacked()[:, :, None].unbind()).deflection(x, y)
+    deflection = Macromodel.unstacked(lens.stacked()).deflection(x, y)
     assert torch.stack(deflection).isfinite().all()
     assert [component[0, 12].item() for component in deflection] == [0, 0]
     if e1 == 0:  # an isothermal sphere deflects by theta_E everywhere

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from caustics.lenses.func import reduced_deflection_angle_epl, reduced_deflectio
 from lenstronomy.LensModel.lens_model import LensModel
 
 from arcformer.sim.lens import Macromodel
-from arcformer.sim.powerlaw import epl_deflection, multipole_deflection
+from arcformer.sim.powerlaw import epl_deflection, multipole_deflections, plus, scaled
 
 AXIS = torch.linspace(-3, 3, 40, dtype=torch.float64)
 Y, X = (part.flatten() for part in torch.meshgrid(AXIS, AXIS, indexing="ij"))
@@ -32,23 +33,28 @@ def test_the_power_law_is_that_of_caustics(q: float, slope: float) -> None:
 @pytest.mark.parametrize("order", [3, 4])
 def test_multipoles_are_those_of_caustics(order: int) -> None:
     angle = 0.4
-    ours = multipole_deflection(
-        column(0.02), column(math.cos(order * angle)), column(math.sin(order * angle)), order, X, Y
-    )
+    along, across = multipole_deflections(order, X, Y)
+    ours = plus(scaled(0.02 * math.cos(order * angle), along), scaled(0.02 * math.sin(order * angle), across))
     number = [torch.tensor(v, dtype=torch.float64) for v in (0.0, 0.0)]
     rows = [torch.tensor([v], dtype=torch.float64) for v in (float(order), 0.02, angle)]
     theirs = reduced_deflection_angle_multipole(*number, *rows, X, Y)
     for own, other in zip(ours, theirs, strict=True):
-        assert float((own[0] - other).abs().max()) < 1e-12
+        assert float((own - other).abs().max()) < 1e-12
+
+
+LENS = {
+    "theta_E": 1.4, "slope": 1.1, "e1": 0.12, "e2": -0.08, "lens_x": 0.05, "lens_y": -0.03, "gamma1": 0.04,
+    "gamma2": -0.02, "m3": 0.01, "m3_angle": 0.7, "m4": -0.008, "m4_angle": 1.9,
+}  # fmt: skip
+
+
+def a_lens() -> Macromodel:
+    lens = Macromodel.of({name: torch.tensor([value], dtype=torch.float64) for name, value in LENS.items()})
+    return Macromodel.unstacked(lens.stacked())
 
 
 def test_the_whole_macromodel_is_that_of_lenstronomy() -> None:
-    p = {
-        "theta_E": 1.4, "slope": 1.1, "e1": 0.12, "e2": -0.08, "lens_x": 0.05, "lens_y": -0.03, "gamma1": 0.04,
-        "gamma2": -0.02, "m3": 0.01, "m3_angle": 0.7, "m4": -0.008, "m4_angle": 1.9,
-    }  # fmt: skip
-    lens = Macromodel.of({name: torch.tensor([value], dtype=torch.float64) for name, value in p.items()})
-    ours = Macromodel(*lens.stacked()[:, :, None].unbind()).deflection(X, Y)
+    p, ours = LENS, a_lens().deflection(X, Y)
     centre = {"center_x": p["lens_x"], "center_y": p["lens_y"]}
     theirs = LensModel(["EPL", "SHEAR", "MULTIPOLE", "MULTIPOLE"]).alpha(
         X.numpy(),
@@ -62,3 +68,19 @@ def test_the_whole_macromodel_is_that_of_lenstronomy() -> None:
     )
     for own, other in zip(ours, theirs, strict=True):
         assert float((own[0] - torch.from_numpy(other)).abs().max()) < 1e-6
+
+
+def test_derivatives_are_those_of_the_deflection() -> None:
+    lens = a_lens()
+    derivatives = lens.derivatives(X, Y)
+    angle = torch.atan2(lens.sine, lens.cosine)
+
+    def moved(name: str, value: torch.Tensor) -> torch.Tensor:
+        change = {"cosine": value.cos(), "sine": value.sin()} if name == "angle" else {name: value}
+        return torch.stack(replace(lens, **change).deflection(X, Y))
+
+    assert len(derivatives) == len(fields(lens)) - 1
+    for name, ours in derivatives.items():
+        at = angle if name == "angle" else getattr(lens, name)
+        _, theirs = torch.func.jvp(lambda value, name=name: moved(name, value), (at,), (torch.ones_like(at),))
+        assert torch.allclose(torch.stack([part.view(1, -1) for part in ours]), theirs, atol=1e-8), name

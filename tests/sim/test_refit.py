@@ -2,30 +2,80 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from arcformer.sim.refit import STEPS, explained, family, one_by_one
+from arcformer.sim.instrument import pixel_grid
+from arcformer.sim.light import brightness, light_derivatives, sersics
+from arcformer.sim.presets import PRESETS
+from arcformer.sim.refit import explained
+from arcformer.sim.render import clean_images, draw
+
+X, Y = (axis.flatten() for axis in pixel_grid(24, 0.2, torch.float64, torch.device("cpu")))
+GALAXY = ("amplitude", "x", "y", "size", "index", "e1", "e2")
+CLUMP = ("amplitude", "x", "y", "size")
 
 
-def test_steps_come_back_and_what_is_no_step_does_not_matter() -> None:
+def a_draw(preset: str = "corrected/model-1", label: int = 0, count: int = 2) -> dict[str, torch.Tensor]:
+    return draw(PRESETS.get(preset), torch.full((count,), label), 5)
+
+
+def test_what_is_made_of_derivatives_comes_back_and_what_is_orthogonal_does_not_matter() -> None:
     generator = torch.Generator().manual_seed(0)
-    smooth, change, weight = (torch.rand(2, 50, generator=generator, dtype=torch.float64) + 0.5 for _ in range(3))
-    slopes = torch.randn(4, 2, 50, generator=generator, dtype=torch.float64)
-    steps = torch.randn(2, 4, generator=generator, dtype=torch.float64)
-    rows = slopes.permute(1, 0, 2)  # what is orthogonal to all of them, in the noise
-    solved = torch.linalg.solve((rows * weight[:, None]) @ rows.mT, (rows * weight[:, None]) @ change[..., None])
-    other = change - (rows.mT @ solved)[..., 0]
-    images = smooth + torch.einsum("bk,kbp->bp", steps, slopes) + other
-    assert torch.allclose(explained(images, smooth, smooth + slopes, weight), steps, atol=1e-3)
+    by_source, by_lens = (torch.randn(2, k, 50, generator=generator, dtype=torch.float64) for k in (3, 2))
+    root = torch.rand(2, 50, generator=generator, dtype=torch.float64) + 0.5
+    steps = torch.randn(2, 5, generator=generator, dtype=torch.float64)
+    rows = torch.cat([by_source, by_lens], dim=1) * root[:, None]
+    other = torch.randn(2, 1, 50, generator=generator, dtype=torch.float64)
+    other = other - torch.linalg.solve(rows @ rows.mT, rows @ other.mT).mT @ rows
+    change = (steps[:, None] @ rows + other)[:, 0] / root
+    assert torch.allclose(explained(change, by_source, by_lens, root, compiled=False), steps, atol=1e-3)
 
 
-def test_each_column_takes_its_own_step() -> None:
-    parameters = {"theta_E": torch.tensor([1.0, 2.0]), "source_clump_amplitude": torch.tensor([[1.0, 3.0], [2.0, 4.0]])}
-    columns = family(parameters)
-    assert columns == [("theta_E", 0), ("source_clump_amplitude", 0), ("source_clump_amplitude", 1)]
-    varied = one_by_one(parameters, columns)
-    assert varied["theta_E"].view(4, 2)[1].tolist() == (parameters["theta_E"] + STEPS["theta_E"]).tolist()
-    share = 1 + STEPS["source_clump_amplitude"]
-    assert torch.allclose(varied["source_clump_amplitude"].view(4, 2, 2)[3, :, 1], torch.tensor([3.0, 4.0]) * share)
-    unchanged = varied["source_clump_amplitude"].view(4, 2, 2)[:3, :, 1]
-    assert (unchanged == torch.tensor([3.0, 4.0])).all()
+def test_derivatives_of_light_are_those_of_its_brightness() -> None:
+    """Each by its parameter is in the span of those given: they are right up to a factor."""
+    drawn = a_draw()
+    total, gradient, changes = light_derivatives(sersics(drawn, "source"), X, Y)
+    assert torch.allclose(total, brightness(sersics(drawn, "source"), X, Y))
+
+    def shine(values: torch.Tensor, name: str, k: int) -> torch.Tensor:
+        moved = drawn[name].clone()
+        moved.view(len(moved), -1)[:, k] = values
+        return brightness(sersics(drawn | {name: moved}, "source"), X, Y)
+
+    basis = torch.stack(changes, dim=2)
+    for name in [f"source_{p}" for p in GALAXY] + [f"source_clump_{p}" for p in CLUMP]:
+        for k in range(drawn[name][0].numel()):
+            values = drawn[name].view(2, -1)[:, k]
+            step = 1e-6 * torch.ones_like(values)
+            truth = (shine(values + step, name, k) - shine(values - step, name, k))[..., None] / 2e-6
+            left = truth - basis @ torch.linalg.lstsq(basis, truth).solution
+            assert float((left.norm(dim=1) / truth.norm(dim=1)).max()) < 1e-2, (name, k)  # the core of the cusp
+    ahead, behind = (brightness(sersics(drawn, "source"), X + step, Y) for step in (1e-6, -1e-6))
+    assert float(((ahead - behind) / 2e-6 - gradient[0]).norm() / gradient[0].norm()) < 1e-2
+
+
+@pytest.mark.parametrize(("preset", "most"), [("corrected/model-1", 0.02), ("corrected/model-4", 0.1)])
+def test_a_change_of_the_smooth_lens_cannot_be_seen_in_what_is_left(preset: str, most: float) -> None:
+    """The signal of an image is orthogonal, in its noise, to what each parameter of the lens would do to it.
+
+    But for light that would be negative, of which small and bright clumps have some: it is set to zero.
+    """
+    drawn, preset_ = a_draw(preset, label=2), PRESETS.get(preset)
+    smooth = drawn | {"line_count": torch.zeros(2, dtype=torch.int64)}
+    size = 64
+
+    def image(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
+        return clean_images(preset_, parameters, pixels=size, dtype=torch.float64, compiled=False)
+
+    clean = image(smooth)
+    noise = preset_.instrument.noise
+    exposure = {name: p for name, p in drawn.items() if name == "exposure"}
+    weight = noise.mean(torch.ones_like(clean), exposure) / noise.std(clean, exposure)
+    signal = ((image(drawn) - clean) * weight).flatten(1)
+    assert float(signal.norm(dim=1).min()) > 1.0
+    for name, step in (("theta_E", 1e-5), ("slope", 1e-5), ("e1", 1e-5), ("source_x", 1e-5), ("source_size", 1e-5)):
+        ahead, behind = (image(smooth | {name: drawn[name] + sign * step}) for sign in (1, -1))
+        change = ((ahead - behind) * weight).flatten(1)
+        cosine = (signal * change).sum(1) / (signal.norm(dim=1) * change.norm(dim=1))
+        assert float(cosine.abs().max()) < most, name

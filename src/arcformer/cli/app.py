@@ -11,16 +11,30 @@ import typer
 
 from arcformer.cli.doctor import doctor
 from arcformer.cli.evaluate import evaluate
+from arcformer.cli.explain import explain
 from arcformer.cli.names import models, tasks
 from arcformer.cli.predict import predict
 from arcformer.cli.presets import presets
 from arcformer.cli.show import show
 from arcformer.cli.simulate import simulate
+from arcformer.cli.study import study
 from arcformer.cli.train import train
 
 __all__ = ["VERBS", "app"]
 
-VERBS: tuple[Callable[..., None], ...] = (simulate, show, train, evaluate, predict, presets, models, tasks, doctor)
+VERBS: tuple[Callable[..., None], ...] = (
+    simulate,
+    show,
+    train,
+    evaluate,
+    study,
+    predict,
+    explain,
+    presets,
+    models,
+    tasks,
+    doctor,
+)
 
 
 def _help(function: Callable[..., Any]) -> str:

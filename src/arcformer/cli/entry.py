@@ -1,6 +1,7 @@
 """Where the program begins, and how it ends: with one clear line and an exit code, whatever went wrong.
 
-0: done. 1: ``doctor`` found something missing. 2: the user has to change something. 130: interrupted.
+0: done. 1: ``doctor`` found something missing, or a run of a ``study`` failed. 2: the user has to change
+something. 130: interrupted.
 """
 
 from __future__ import annotations

@@ -17,32 +17,35 @@ from arcformer.cli.output import left_out, note, say, table
 from arcformer.errors import InputError
 
 if TYPE_CHECKING:
-    from arcformer.predict import Predicted
+    from arcformer.predict import Predicted, Predictions
+    from arcformer.training import Run
 
-__all__ = ["predict"]
+__all__ = ["Band", "Centre", "Extension", "Files", "Folder", "PixelScale", "SkipBad", "looked", "predict", "printed"]
 
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILES", help="Images, or folders of them.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad files out, and list them.")]
+PixelScale = Annotated[float | None, typer.Option(metavar="X", help="Arcsec per pixel, where the files do not say.")]
+Band = Annotated[str | None, typer.Option(metavar="B", help="The band of a FITS file with several.")]
+Centre = Annotated[str | None, typer.Option(metavar="Y,X", help="The lens, in pixels from 0; found where not given.")]
 Extension = Annotated[
     str | None, typer.Option(metavar="E", help="Its extension in a FITS file, number or name; found where not given.")
 ]
 
 
 def predict(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Images, or folders of them.")],
+    folder: Folder,
+    files: Files,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write predictions.csv and a picture of each image there.")
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad files out, and list them.")] = False,
-    pixel_scale: Annotated[
-        float | None, typer.Option(metavar="X", help="Arcsec per pixel, where the files do not say.")
-    ] = None,
-    band: Annotated[str | None, typer.Option(metavar="B", help="The band of a FITS file with several.")] = None,
+    skip_bad: SkipBad = False,
+    pixel_scale: PixelScale = None,
+    band: Band = None,
     science: Extension = None,
     noise: Extension = None,
     psf: Extension = None,
-    centre: Annotated[
-        str | None, typer.Option(metavar="Y,X", help="The lens, in pixels from 0; found where not given.")
-    ] = None,
+    centre: Centre = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Apply a run to images.
@@ -55,18 +58,44 @@ def predict(
       arcformer predict run lens.fits --out predicted
       arcformer predict run hubble euclid.fits --band VIS > predictions.csv
     """
+    from arcformer.predict import write_predictions
+    from arcformer.progress import track
+
+    _, predictions = looked(
+        folder, files, out, skip_bad, pixel_scale, centre, band=band, science=science, noise=noise, psf=psf
+    )
+    written = (
+        None if out is None else write_predictions(out, predictions, progress=lambda found: track(found, "drawing"))
+    )
+    printed(predictions.found, as_json)
+    left_out(predictions.skipped, predictions.junk)
+    if written is not None:
+        note(f"{written[0]} and {len(written[1]):,} pictures beside it")
+
+
+def looked(
+    folder: Path,
+    files: list[Path],
+    out: Path | None,
+    skip_bad: bool,
+    pixel_scale: float | None,
+    centre: str | None,
+    *,
+    band: str | None,
+    **extensions: str | None,
+) -> tuple[Run, Predictions]:
+    """A run, on the device that is there, and what it says about files, with options as they stand on a command line.
+
+    Raises:
+        InputError: for faulty options, a run that is not one, an ``out`` that must not be written to, a bad file.
+    """
     import torch
 
-    from arcformer.predict import check_folder, write_predictions
-    from arcformer.predict import predict as look
+    from arcformer.predict import check_folder, predict
     from arcformer.progress import track
     from arcformer.training import load
 
-    options = {
-        "pixel_scale": pixel_scale,
-        "band": band,
-        **{name: _number_or_name(given) for name, given in (("science", science), ("noise", noise), ("psf", psf))},
-    }
+    options = {name: _number_or_name(given) for name, given in extensions.items()}
     at = None if centre is None else _pair(centre)
     if pixel_scale is not None and not 0 < pixel_scale < math.inf:
         raise InputError(f"--pixel-scale {pixel_scale}: expected a positive number of arcsec")
@@ -74,19 +103,21 @@ def predict(
         check_folder(out)
     run = load(folder)
     run.task.to("cuda" if torch.cuda.is_available() else "cpu")
-    predictions = look(
-        run, files, skip_bad=skip_bad, centre=at, progress=lambda paths: track(paths, "predicting"), **options
+    predictions = predict(
+        run,
+        files,
+        skip_bad=skip_bad,
+        centre=at,
+        progress=lambda paths: track(paths, "predicting"),
+        pixel_scale=pixel_scale,
+        band=band,
+        **options,
     )
-    written = (
-        None if out is None else write_predictions(out, predictions, progress=lambda found: track(found, "drawing"))
-    )
-    _print(predictions.found, as_json)
-    left_out(predictions.skipped, predictions.junk)
-    if written is not None:
-        note(f"{written[0]} and {len(written[1]):,} pictures beside it")
+    return run, predictions
 
 
-def _print(found: Sequence[Predicted], as_json: bool) -> None:
+def printed(found: Sequence[Predicted], as_json: bool = False) -> None:
+    """The rows of predictions on stdout: JSON, a table on a terminal, CSV elsewhere."""
     rows = [one.row for one in found]
     if as_json:
         say(json.dumps([{name: _finite(value) for name, value in row.items()} for row in rows], indent=1))

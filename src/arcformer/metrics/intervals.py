@@ -7,14 +7,14 @@ operations. R resamples, N images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["Estimate", "bootstrap", "from_rows", "wilson"]
+__all__ = ["Estimate", "bootstrap", "from_rows", "mean", "wilson"]
 
 WeightedMetrics = Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]]
 """Weights (R, N) to named values (R,)."""
@@ -83,6 +83,19 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> Estimate:
         return Estimate(float("nan"), 0.0, 1.0)
     ends = stats.binomtest(successes, trials).proportion_ci(level, method="wilson")
     return Estimate(successes / trials, float(ends.low), float(ends.high))
+
+
+def mean(values: Sequence[float], *, level: float = 0.95) -> Estimate:
+    """The mean of a few independent values, as of runs with different seeds, with Student's interval (1908).
+
+    NaN without values; of one value no interval is known, and its ends are NaN.
+    """
+    n = len(values)
+    centre = float(np.mean(values)) if n else float("nan")
+    if n < 2:
+        return Estimate(centre, float("nan"), float("nan"))
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return Estimate(centre, centre - half, centre + half)
 
 
 def _counts(rng: np.random.Generator, resamples: int, rows: int) -> NDArray[np.float64]:

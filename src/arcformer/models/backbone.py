@@ -32,6 +32,11 @@ class FeatureMap:
     x: Tensor
     stride: int
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.x.shape[2], self.x.shape[3]
+
 
 @dataclass
 class Tokens:

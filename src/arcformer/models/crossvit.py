@@ -10,6 +10,7 @@ Shapes: B images, C channels, H x W pixels; in each branch N patches of width D,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcformer.errors import InputError
+from arcformer.models.attention import Attended, evenly, through
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, Tokens
 from arcformer.models.fitting import check_channels, fit
 from arcformer.models.position import POSITIONS
@@ -134,6 +136,22 @@ class CrossViT(Backbone):
             for cells, grid, branch in ((fine_cells, fine_grid, self.fine), (coarse_cells, coarse_grid, self.coarse))
         ]
 
+    def trace(self, layers: Sequence[Attended], maps: Sequence[FeatureMap]) -> list[FeatureMap]:
+        """See ``Traceable``: the last map is coarse cells and both summaries; these look at the other branch."""
+        left, (fine, coarse) = list(layers), (F.pad(evenly(m) / 3, (1, 0), value=1 / 3) for m in maps)
+        fine[:, 1:] = 0
+        for _ in self.to_fine:
+            to_fine, to_coarse = left.pop(), left.pop()
+            fine, coarse = exchanged(fine, coarse, to_coarse, to_fine)
+            for _ in range(self.coarse.depth):
+                coarse = through(coarse, left.pop())
+            for _ in range(self.fine.depth):
+                fine = through(fine, left.pop())
+        return [
+            FeatureMap(shares[:, 1:].unflatten(1, (1, *m.grid)), m.stride)
+            for shares, m in zip((fine, coarse), maps, strict=True)
+        ]
+
 
 class Branch(nn.Module):
     """A vision transformer on patches of one size, with a summary token in front and its blocks in rounds."""
@@ -203,3 +221,16 @@ class Exchange(nn.Module):
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, K, 1 or 1 + M, E)
         y = y + self.out(attend(q, k, v).transpose(1, 2).flatten(2))
         return torch.cat([own[:, :1] + self.g(y), own[:, 1:]], 1)
+
+
+def exchanged(fine: Tensor, coarse: Tensor, to_coarse: Attended, to_fine: Attended) -> tuple[Tensor, Tensor]:
+    """Shares (B, 1 + N) and (B, 1 + M) of both branches after an exchange as shares of them before it.
+
+    Of a summary, half is as it was and half is y, itself half the summary and half what it saw (see ``Exchange``).
+    """
+    before = [fine.clone(), coarse.clone()]
+    for own, shares, other, layer in ((0, fine, 1, to_coarse), (1, coarse, 0, to_fine)):
+        seen = shares[:, :1] / 4 * layer.weights.mean(1)[:, 0]  # of the summary, then of the other's patches
+        before[own][:, 0] += seen[:, 0] - shares[:, 0] / 4
+        before[other][:, 1:] += seen[:, 1:]
+    return before[0], before[1]

@@ -11,12 +11,14 @@ Shapes: B images, C channels, H x W pixels, a grid of h x w cells, N = h w token
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcformer.errors import InputError
+from arcformer.models.attention import Attended, attended, averaged, evenly
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
 from arcformer.models.fitting import check_channels
 from arcformer.models.norm import NORMS
@@ -91,7 +93,7 @@ class ConvolutionalVisionTransformer(Backbone):
                 raise InputError(f"cvt: a dim of {dim} is not a multiple of its {count} heads; change one of them")
         if not 0 <= drop_path < 1:
             raise InputError(f"cvt: drop_path is a probability in [0, 1), got {drop_path}")
-        self.dim, self.channels, self.patch = dims[-1], channels, patch
+        self.dim, self.channels, self.patch, self.depths = dims[-1], channels, patch, depths
         rates = iter([drop_path * (i + 1) / sum(depths) for i in range(sum(depths))])
         self.stages = nn.ModuleList(
             Stage(before, dim, count, mlp, norm, patch if i == 0 else 2, [next(rates) for _ in range(depth)])
@@ -113,6 +115,18 @@ class ConvolutionalVisionTransformer(Backbone):
             maps.append(FeatureMap(x, self.patch * 2**i))
         maps[-1].x = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return maps
+
+    def trace(self, layers: Sequence[Attended], maps: Sequence[FeatureMap]) -> list[FeatureMap]:
+        """See ``Traceable``: keys, and cells of later stages, are means over the 3 x 3 cells that a kernel sees."""
+        left, shares = list(layers), evenly(maps[-1])
+        for k in reversed(range(len(maps))):
+            grid = maps[k].grid
+            for _ in range(self.depths[k]):
+                seen = averaged(attended(shares, left.pop()), grid, kernel=3, stride=squeezed(grid), padding=1)
+                shares = (shares + seen) / 2
+            if k:
+                shares = averaged(shares, maps[k - 1].grid, kernel=3, stride=2, padding=1)
+        return [FeatureMap(shares.unflatten(1, (1, *maps[0].grid)), self.patch)]
 
 
 class Stage(nn.Module):
@@ -160,11 +174,18 @@ class ConvAttention(nn.Module):
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, N, D) to (B, N, D)."""
         x = x.transpose(1, 2).unflatten(2, grid)
-        # A grid of two cells would be squeezed to one key, over which a softmax is 1 and nothing is learned.
-        squeeze = SQUEEZE if min(grid) > SQUEEZE else 1
+        squeeze = squeezed(grid)
         q, k, v = self.q(x, 1), self.k(x, squeeze), self.v(x, squeeze)
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))  # each (B, K, N, E)
         return self.out(attend(q, k, v).transpose(1, 2).flatten(2))
+
+
+def squeezed(grid: tuple[int, int]) -> int:
+    """The stride of keys and values on a grid.
+
+    One of two cells would be squeezed to one key, over which a softmax is 1 and nothing is learned.
+    """
+    return SQUEEZE if min(grid) > SQUEEZE else 1
 
 
 class Projection(nn.Module):

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcformer.errors import InputError
+from arcformer.models.attention import Attended, averaged, evenly, within
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
 from arcformer.models.fitting import check_channels, fit
 from arcformer.models.vit import attend, skip
@@ -125,6 +127,17 @@ class SwinV2(Backbone):
         grids[-1] = self.norm(x)
         return [FeatureMap(x.permute(0, 3, 1, 2), self.patch * 2**i) for i, x in enumerate(grids)]
 
+    def trace(self, layers: Sequence[Attended], maps: Sequence[FeatureMap]) -> list[FeatureMap]:
+        """See ``Traceable``: through the windows of each block, and from merged cells to those that were merged."""
+        left, shares = list(layers), evenly(maps[-1])
+        for k in reversed(range(len(self.stages))):
+            stage: Stage = self.stages[k]  # pyright: ignore[reportAssignmentType]
+            for cells in reversed(stage.windows(maps[k].grid, shares.device)):
+                shares = within(shares, left.pop(), cells)
+            if k:
+                shares = averaged(shares, maps[k - 1].grid, kernel=2, stride=2)
+        return [FeatureMap(shares.unflatten(1, (1, *maps[0].grid)), self.patch)]
+
 
 class Stage(nn.Module):
     """Blocks on one grid, windows in place and shifted in turn, after a merging of the grid before, if there is one."""
@@ -140,8 +153,17 @@ class Stage(nn.Module):
         if self.merge is not None:
             x = self.merge(x)
         for i, block in enumerate(self.blocks):
-            x = block(x, self.window // 2 if i % 2 else 0)
+            x = block(x, self._shift(i))
         return x
+
+    def windows(self, grid: tuple[int, int], device: torch.device) -> list[Tensor]:
+        """The cells of each window of each block, (M, N), counted row by row; -1 for those that are added."""
+        number = torch.arange(1, grid[0] * grid[1] + 1, device=device).view(1, *grid, 1)
+        blocks = typing.cast(Iterable[Block], self.blocks)
+        return [block.cut(number, self._shift(i))[0][0, :, :, 0] - 1 for i, block in enumerate(blocks)]
+
+    def _shift(self, block: int) -> int:
+        return self.window // 2 if block % 2 else 0
 
 
 class Merge(nn.Module):
@@ -178,23 +200,29 @@ class Block(nn.Module):
         x = x + skip(self.norm1(self._windowed(x, shift)), rate)
         return x + skip(self.norm2(self.mlp(x)), rate)
 
+    def cut(self, x: Tensor, shift: int) -> tuple[Tensor, tuple[int, ...], tuple[int, int]]:
+        """A grid (B, h, w, D) in windows (B, M, N, D), and how far it was rolled and, on its near ends, padded."""
+        side = self.window
+        lack = (-x.shape[1] % side, -x.shape[2] % side)
+        top, left = lack[0] // 2, lack[1] // 2
+        # One window along an axis sees all of it already; shifted, it would be cut in two.
+        shifts = tuple(shift if n > side else 0 for n in x.shape[1:3])
+        if lack != (0, 0):
+            x = F.pad(x, (0, 0, left, lack[1] - left, top, lack[0] - top))
+        if shifts != (0, 0):
+            x = x.roll((-shifts[0], -shifts[1]), (1, 2))
+        x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side)).transpose(2, 3)  # (B, rows, columns, w, w, D)
+        return x.flatten(3, 4).flatten(1, 2), shifts, (top, left)
+
     def _windowed(self, x: Tensor, shift: int) -> Tensor:
         """Attention within windows: the grid is padded, rolled, cut, and put together again."""
         (height, width), side = x.shape[1:3], self.window
-        lack = (-height % side, -width % side)
-        top, left = lack[0] // 2, lack[1] // 2
-        if lack != (0, 0):
-            x = F.pad(x, (0, 0, left, lack[1] - left, top, lack[0] - top))
-        # One window along an axis sees all of it already; shifted, it would be cut in two.
-        shifts = tuple(shift if n > side else 0 for n in x.shape[1:3])
+        rows, columns = -(-height // side), -(-width // side)
+        x, shifts, (top, left) = self.cut(x, shift)
         blocked = None
-        if lack != (0, 0) or shifts != (0, 0):
+        if shifts != (0, 0) or (rows * side, columns * side) != (height, width):
             blocked = _blocked_cached((height, width), side, shifts, x.device)
-        if shifts != (0, 0):
-            x = x.roll((-shifts[0], -shifts[1]), (1, 2))
-        rows, columns = x.shape[1] // side, x.shape[2] // side
-        x = x.unflatten(2, (columns, side)).unflatten(1, (rows, side)).transpose(2, 3)  # (B, rows, columns, w, w, D)
-        x = self.attention(x.flatten(3, 4).flatten(1, 2), blocked)
+        x = self.attention(x, blocked)
         x = x.unflatten(2, (side, side)).unflatten(1, (rows, columns)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
         if shifts != (0, 0):
             x = x.roll(shifts, (1, 2))

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from arcformer.errors import InputError
 from arcformer.sim.light import sersic_flux
+from arcformer.sim.powerlaw import Vector
 from arcformer.sim.priors import NOTHING, ONE, Prior, Uniform
 
 __all__ = ["Clumps", "Galaxy", "Stamps", "flux_of_magnitude"]
@@ -143,9 +144,32 @@ class Stamps:
 
     def brightness(self, name: str, parameters: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         """Flux per arcsec^2 (B, P) at (x, y), (B, P), between the pixels of a picture by bilinear interpolation."""
+        pictures = self.pictures.to(x)[parameters[f"{name}_stamp"].to(x.device).view(-1)]
+        return self._found(name, parameters, pictures, x, y)
+
+    def derivatives(
+        self, name: str, parameters: Mapping[str, Tensor], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Vector, list[Tensor]]:
+        """Brightness, its gradient, and by how much it changes with flux, centre, zoom and angle, (B, P) each.
+
+        As ``light.light_derivatives`` gives them. The gradient is taken over a pixel of the picture.
+        """
+        p = {key: parameters[f"{name}_{key}"].to(x).view(len(x), 1) for key in ("x", "y", "zoom", "flux")}
+        pictures = self.pictures.to(x)[parameters[f"{name}_stamp"].to(x.device).view(-1)]
+        half = self.pixel_scale * p["zoom"] / 2
+        found = self._found(name, parameters, pictures, x, y)
+        lean_x, lean_y = (
+            (self._found(name, parameters, pictures, *ahead) - self._found(name, parameters, pictures, *behind))
+            / (2 * half)
+            for ahead, behind in (((x + half, y), (x - half, y)), ((x, y + half), (x, y - half)))
+        )
+        dx, dy = x - p["x"], y - p["y"]
+        changes = [found / p["flux"], lean_x, lean_y, dx * lean_x + dy * lean_y + 2 * found, dx * lean_y - dy * lean_x]
+        return found, (lean_x, lean_y), changes
+
+    def _found(self, name: str, parameters: Mapping[str, Tensor], pictures: Tensor, x: Tensor, y: Tensor) -> Tensor:
         keys = ("x", "y", "zoom", "angle", "flux")
         p = {key: parameters[f"{name}_{key}"].to(x).view(len(x), 1) for key in keys}
-        pictures = self.pictures.to(x)[parameters[f"{name}_stamp"].to(x.device).view(-1)]
         scale = self.pixel_scale * p["zoom"]
         dx, dy = (x - p["x"]) / scale, (y - p["y"]) / scale
         u = dx * p["angle"].cos() + dy * p["angle"].sin()

@@ -9,8 +9,9 @@ from functools import cache, wraps
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-__all__ = ["at_a_time", "can_compile", "kernel"]
+__all__ = ["at_a_time", "can_compile", "kernel", "pieces"]
 
 R = TypeVar("R")
 
@@ -20,6 +21,14 @@ IN_CACHE = 400_000  # pixels, of which a CPU's cache holds the few arrays that a
 def at_a_time(images: int, pixels: int, device: torch.device) -> int:
     """How many of ``images`` of so many pixels to work on at a time: all, but on a CPU no more than its cache holds."""
     return max(1, min(images, max(2, IN_CACHE // pixels)) if device.type == "cpu" else images)
+
+
+def pieces(rows: Tensor, few: int) -> list[Tensor]:
+    """Rows (N,) in pieces of ``few``, at least two, and none of one unless there is but one: see ``kernel``."""
+    if len(rows) > few and len(rows) % few == 1:
+        *others, last = pieces(rows[:-1], few)
+        return [*others, torch.cat([last, rows[-1:]])]
+    return list(rows.split(few))
 
 
 def kernel(function: Callable[..., R]) -> Callable[..., R]:

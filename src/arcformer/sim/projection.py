@@ -9,26 +9,23 @@ macromodel's deflection with respect to its Einstein radius, ellipticity and cen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-__all__ = ["ABSORBING", "absorbed", "annulus", "uniform_deflection"]
+from arcformer.sim.kernels import kernel
+from arcformer.sim.lens import Macromodel
+from arcformer.sim.powerlaw import Vector
 
-ABSORBING = ("theta_E", "e1", "e2", "lens_x", "lens_y")
-"""Parameters of the macromodel whose derivatives absorb."""
+__all__ = ["absorbed", "annulus", "without"]
+
+ABSORBING = ("gamma1", "gamma2", "theta_E", "q", "angle", "x0", "y0")
+"""Parameters of the macromodel whose derivatives absorb, besides a shift and a sheet of convergence."""
 
 INNER, OUTER = 0.5, 1.5
 """Of the annulus, in Einstein radii."""
 
 CIRCLES, SPOKES = 12, 48
-
-STEP = 1e-4
-"""By how much a parameter is changed for a derivative, arcsec or ellipticity; in float64."""
-
-Deflect = Callable[[dict[str, Tensor], Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Parameters (B,) by name and where, (B, P), to the deflection there, (B, P) each."""
 
 
 def annulus(theta_E: Tensor, x0: Tensor, y0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,51 +41,33 @@ def annulus(theta_E: Tensor, x0: Tensor, y0: Tensor) -> tuple[Tensor, Tensor, Te
     return x0[:, None] + size * x, y0[:, None] + size * y, (area / area.sum()).expand(len(theta_E), -1)
 
 
-def absorbed(
-    macromodel: Deflect, parameters: dict[str, Tensor], ax: Tensor, ay: Tensor, x: Tensor, y: Tensor, area: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The smooth part of a deflection given in the annulus.
+def absorbed(lens: Tensor, ax: Tensor, ay: Tensor, x: Tensor, y: Tensor, area: Tensor) -> Tensor:
+    """How much of each smooth field (see ``without``) is in a deflection that is given in the annulus, (B, 9).
 
     Args:
-        macromodel: the deflection of the lens.
-        parameters: of the macromodel, (B,) each, float64.
+        lens: the macromodel as ``Macromodel.stacked`` gives it, (13, B).
         ax, ay: the substructure's deflection at the points of ``annulus``, (B, P) each.
         x, y, area: the points.
-
-    Returns:
-        Coefficients (B, 5) of ``uniform_deflection``, and the changes (B,) of the parameters ``ABSORBING``, to first
-        order.
     """
-    fields = [*_uniform(x, y), *_derivatives(macromodel, parameters, x, y)]
-    basis = torch.stack([torch.cat(field, dim=-1) for field in fields], dim=2)  # (B, 2 P, 10)
+    basis = torch.stack([torch.cat([part.expand_as(x) for part in field], 1) for field in _smooth(lens, x, y)], dim=2)
     weight = torch.cat([area, area], dim=-1)[:, :, None].sqrt()
     target = torch.cat([ax, ay], dim=-1)[:, :, None]
-    scale = (basis * weight).square().sum(1, keepdim=True).sqrt()
+    scale = (basis * weight).square().sum(1, keepdim=True).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
     columns = basis * weight / scale
     normal = columns.mT @ columns
     ridge = 1e-9 * torch.eye(normal.shape[-1], dtype=normal.dtype, device=normal.device)
-    found = torch.linalg.solve(normal + ridge, columns.mT @ (target * weight))[..., 0] / scale[:, 0]
-    return found[:, :5], dict(zip(ABSORBING, found[:, 5:].unbind(1), strict=True))
+    return torch.linalg.solve(normal + ridge, columns.mT @ (target * weight))[..., 0] / scale[:, 0]
 
 
-def uniform_deflection(coefficients: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift, convergence and shear (B, 5) as a deflection at (x, y)."""
-    weights = coefficients[:, :, None].unbind(1)
-    fields = _uniform(x, y)
-    first, second = (sum(w * field[axis] for w, field in zip(weights, fields, strict=True)) for axis in (0, 1))
-    return first, second  # pyright: ignore[reportReturnType]
+@kernel
+def without(ax: Tensor, ay: Tensor, lens: Tensor, coefficients: Tensor, x: Tensor, y: Tensor) -> Vector:
+    """A deflection (B, P) less so much of each smooth field at (x, y): a shift, convergence, ``ABSORBING``."""
+    for much, (field_x, field_y) in zip(coefficients[..., None].unbind(1), _smooth(lens, x, y), strict=True):
+        ax, ay = ax - much * field_x, ay - much * field_y
+    return ax, ay
 
 
-def _uniform(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _smooth(lens: Tensor, x: Tensor, y: Tensor) -> list[Vector]:
     one, none = torch.ones_like(x), torch.zeros_like(x)
-    return [(one, none), (none, one), (x, y), (x, -y), (y, x)]
-
-
-def _derivatives(
-    macromodel: Deflect, parameters: dict[str, Tensor], x: Tensor, y: Tensor
-) -> list[tuple[Tensor, Tensor]]:
-    fields = []
-    for name in ABSORBING:
-        (ax, ay), (bx, by) = (macromodel(parameters | {name: parameters[name] + step}, x, y) for step in (STEP, -STEP))
-        fields.append(((ax - bx) / (2 * STEP), (ay - by) / (2 * STEP)))
-    return fields
+    derivatives = Macromodel.unstacked(lens).derivatives(x, y)
+    return [(one, none), (none, one), (x, y), *(derivatives[name] for name in ABSORBING)]

@@ -9,65 +9,64 @@ lens, the one whose best smooth model is the lens that was drawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import torch
 from torch import Tensor
 
-__all__ = ["explained", "family", "one_by_one"]
+from arcformer.sim.kernels import kernel
+from arcformer.sim.lens import Macromodel
+from arcformer.sim.light import light_derivatives
+from arcformer.sim.powerlaw import Vector
 
-STEPS = {
-    "theta_E": 1e-3, "slope": 5e-3, "e1": 2e-3, "e2": 2e-3, "lens_x": 1e-3, "lens_y": 1e-3, "gamma1": 1e-3,
-    "gamma2": 1e-3, "m3": 1e-3, "m3_angle": 3e-2, "m4": 1e-3, "m4_angle": 3e-2,
-    "source_x": 1e-3, "source_y": 1e-3, "source_amplitude": 1e-2, "source_size": 5e-3, "source_index": 1e-2,
-    "source_e1": 5e-3, "source_e2": 5e-3, "source_flux": 1e-2, "source_zoom": 5e-3, "source_angle": 5e-3,
-    "source_clump_amplitude": 3e-2, "source_clump_x": 1e-3, "source_clump_y": 1e-3, "source_clump_size": 1e-2,
-}  # fmt: skip
-"""What a model of a lens has, where a preset draws it, and steps for its derivatives: arcsec, or shares of a value."""
+__all__ = ["by_macromodel", "by_source", "explained"]
 
-SHARES = (
-    "source_amplitude",
-    "source_size",
-    "source_flux",
-    "source_zoom",
-    "source_clump_amplitude",
-    "source_clump_size",
-)
+NOTHING = 1e-12
+"""Brightness for a unit of a parameter. Far out light is fainter yet, and a CPU is slow with the smallest numbers."""
 
 RIDGE = 1e-5
 """Of the normal equations, over their diagonal: what two parameters do alike is shared between them."""
 
-Column = tuple[str, int]
+
+@kernel
+def by_source(general: Tensor, discs: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Vector, Tensor]:
+    """Brightness (B, P) of a galaxy at (x, y), its gradient, and its change with each of K parameters, (B, K, P)."""
+    total, gradient, changes = light_derivatives((general, discs), x, y)
+    return total, gradient, _stacked(changes)
 
 
-def family(parameters: Mapping[str, Tensor]) -> list[Column]:
-    """The parameters of a smooth lens and its source, by name and place among those of that name."""
-    return [(name, k) for name in STEPS if name in parameters for k in range(parameters[name][0].numel())]
-
-
-def one_by_one(parameters: Mapping[str, Tensor], columns: Sequence[Column]) -> dict[str, Tensor]:
-    """Parameters (B, ...), and after them the same with a step in each of K columns, ((1 + K) B, ...)."""
-    count = 1 + len(columns)
-    every = {name: p.repeat(count, *[1] * (p.ndim - 1)) for name, p in parameters.items()}
-    for row, (name, k) in enumerate(columns, 1):
-        values = every[name].view(count, len(parameters[name]), -1)[row, :, k]
-        values += STEPS[name] * values if name in SHARES else STEPS[name]
-    return every
-
-
-def explained(images: Tensor, smooth: Tensor, varied: Tensor, weight: Tensor) -> Tensor:
-    """How many steps of each column explain best, to first order, by what images differ from smooth ones, (B, K).
+@kernel
+def by_macromodel(lens: Tensor, scaling: Tensor, x: Tensor, y: Tensor, lean_x: Tensor, lean_y: Tensor) -> Tensor:
+    """How the brightness changes that rays through (x, y) end on, with each of K parameters of the lens, (B, K, P).
 
     Args:
-        images: with substructure, (B, P).
-        smooth: of the smooth lenses, (B, P).
-        varied: of the same with a step in each column, (K, B, P).
-        weight: one over the variance of the noise, (B, P).
+        lens: as ``Macromodel.stacked`` gives it, (13, B).
+        scaling: of the deflection.
+        x, y: (P,).
+        lean_x, lean_y: the gradient of the source where the rays end, (B, P) each.
     """
-    root = weight.sqrt()
-    slopes = ((varied - smooth) * root).permute(1, 0, 2)
-    size = slopes.square().sum(2, keepdim=True).sqrt().clamp(min=1e-20)
-    slopes = slopes / size
-    normal = slopes @ slopes.mT + RIDGE * torch.eye(len(varied), dtype=images.dtype, device=images.device)
-    change = ((images - smooth) * root)[..., None]
-    return (torch.linalg.solve(normal, slopes @ change) / size)[..., 0]
+    fields = Macromodel.unstacked(lens).derivatives(x, y).values()
+    return _stacked([-scaling * (ax * lean_x + ay * lean_y) for ax, ay in fields])
+
+
+def explained(change: Tensor, by_source: Tensor, by_lens: Tensor, root: Tensor, compiled: bool | None = None) -> Tensor:
+    """How much of each derivative explains best, to first order, what images differ by from smooth ones, (B, K + L).
+
+    Args:
+        change: that difference, (B, P).
+        by_source, by_lens: derivatives, (B, K, P) and (B, L, P).
+        root: one over the standard deviation of the noise, (B, P).
+    """
+    rows = _weighed(change, by_source, by_lens, root, compiled=compiled)
+    products = rows @ rows.mT
+    size = products.diagonal(dim1=1, dim2=2)[:, 1:].sqrt().clamp(min=1e-15)  # what is out of sight
+    normal = products[:, 1:, 1:] / (size[:, :, None] * size[:, None])
+    normal = normal + RIDGE * torch.eye(size.shape[1], dtype=rows.dtype, device=rows.device)
+    return torch.linalg.solve(normal, products[:, 1:, 0] / size) / size
+
+
+@kernel
+def _weighed(change: Tensor, by_source: Tensor, by_lens: Tensor, root: Tensor) -> Tensor:
+    return torch.cat([(change * root)[:, None], by_source * root[:, None], by_lens * root[:, None]], dim=1)
+
+
+def _stacked(changes: list[Tensor]) -> Tensor:
+    return torch.stack([torch.where(change.abs() < NOTHING, 0.0, change) for change in changes], dim=1)

@@ -8,21 +8,24 @@ source is looked up, less what a refitted smooth lens would explain of it, and t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from arcformer.sim.deflectors import KINDS
 from arcformer.sim.galaxies import Stamps
-from arcformer.sim.kernels import at_a_time, kernel
+from arcformer.sim.kernels import at_a_time, kernel, pieces
 from arcformer.sim.lens import Macromodel
-from arcformer.sim.light import sersic_brightness, sersics
-from arcformer.sim.preset import MACROMODEL, Preset
-from arcformer.sim.projection import ABSORBING, absorbed, annulus, uniform_deflection
-from arcformer.sim.refit import explained, family, one_by_one
+from arcformer.sim.light import Light, brightness, sersics
+from arcformer.sim.preset import Preset
+from arcformer.sim.projection import absorbed, annulus, without
+from arcformer.sim.refit import by_macromodel, by_source, explained
 
 __all__ = ["Scene"]
+
+AT_ONCE = 10
+"""By how much fewer lenses are refitted at a time: each takes four times as many arrays, a call much of its time."""
 
 
 class Scene:
@@ -37,8 +40,11 @@ class Scene:
 
     def __init__(self, preset: Preset, parameters: dict[str, Tensor], x: Tensor, y: Tensor, compiled: bool):
         self.preset, self.parameters, self.x, self.y, self.compiled = preset, parameters, x, y, compiled
-        self.source = sersics(parameters, "source").to(x)
-        self.light = sersics(parameters, "light").to(x)
+        self.lens = Macromodel.of(parameters).stacked()
+        self.source, self.light = (
+            (general.to(x), discs.to(x))
+            for general, discs in (sersics(parameters, name) for name in ("source", "light"))
+        )
         self.pictured = {
             name: galaxy
             for name, galaxy in (("source", preset.source), *(("light", light) for light in preset.lens_light))
@@ -66,73 +72,100 @@ class Scene:
     def portions(self) -> Iterator[Tensor]:
         """Rows of lenses to work on together: as many deflectors in each, and no more than fit a cache."""
         order = self._crowd.argsort(stable=True)
-        for rows in order.split(at_a_time(len(self), self.x.numel(), self.x.device)):
+        for rows in pieces(order, at_a_time(len(self), self.x.numel(), self.x.device)):
             # a batch of one would be compiled anew
             yield rows if len(rows) > 1 else rows.repeat(2)
 
     def brightness(self, rows: Tensor) -> Tensor:
         """Flux per arcsec^2 and second that the rays end on, (B, C, P), of the lenses in these rows."""
         bent = self.substructure(rows, self.x, self.y) if self._crowd[rows].any() else ()
-        drawn = {name: p[rows.cpu()] for name, p in self.parameters.items() if _of_model(name)}
-        source = self._lensed(drawn, rows, *bent)
+        source = self._lensed(rows, *bent)
         light = None
-        if "light" in self.pictured or self.light.shape[2]:
-            light = self._coloured("light", rows, self._unlensed("light", self.light, rows))
+        if "light" in self.pictured or any(table.shape[2] for table in self.light):
+            light = self._coloured("light", rows, self._unlensed("light", rows))
         if self.preset.projected and bent:
-            source = (source - self._explained(source, drawn, rows, light)).clamp(min=0)
+            few = at_a_time(len(rows), AT_ONCE * self.x.numel(), self.x.device)
+            for some in pieces(torch.arange(len(rows), device=rows.device), few):
+                behind = None if light is None else light[some]
+                source[some] = (source[some] - self._explained(source[some], rows[some], behind)).clamp(min=0)
+        source = self._coloured("source", rows, source)
         return source if light is None else source + light
 
-    def _explained(self, source: Tensor, drawn: dict[str, Tensor], rows: Tensor, light: Tensor | None) -> Tensor:
-        """What of the brightness of a source (B, C, P) a smooth lens explains that is a little different.
+    def _explained(self, source: Tensor, rows: Tensor, light: Tensor | None) -> Tensor:
+        """What of the brightness of a source (B, P) a smooth lens explains that is a little different.
 
-        By how much it is different, is found as it is seen through the PSF and in the noise (see ``refit.py``).
+        By how much it is, is found in the image, behind the PSF and in the noise of all bands (``refit.py``).
         """
-        columns, which = family(drawn), self.parameters.get("psf_index")
-        side, count = math.isqrt(self.x.numel()), len(rows)
-        scale = float(self.x[1] - self.x[0])
-        instrument = self.preset.instrument
-
-        def seen(light: Tensor) -> Tensor:
-            """Flux per pixel of the grid, (N B, C P)."""
-            flux = (light * scale**2).unflatten(2, (side, side))
-            if instrument.psf.fits(scale):
-                own = None if which is None else which[rows.cpu()].repeat(len(light) // count)
-                own = None if own is None else own.repeat_interleave(flux.shape[1])
-                flux = instrument.psf.convolve(flux.flatten(0, 1), scale, own, self.compiled).view_as(flux)
-            return flux.flatten(1)
-
-        trials = self._lensed(one_by_one(drawn, columns), rows.repeat(1 + len(columns)))
-        slopes = trials.unflatten(0, (-1, count))
-        smooth, varied = (part.squeeze(0) for part in seen(trials).unflatten(0, (-1, count)).split([1, len(columns)]))
-        exposure = {n: p[rows.cpu()].to(smooth) for n, p in self.parameters.items() if n == "exposure"}
-        flux = (smooth if light is None else smooth + seen(light)).view(count, -1, side, side)
-        std = instrument.noise.std(flux, exposure) / instrument.noise.mean(torch.ones_like(flux), exposure)
-        steps = explained(seen(source), smooth, varied, std.flatten(1) ** -2)
-        return torch.einsum("bk,kbcp->bcp", steps, slopes[1:] - slopes[0])
-
-    def _lensed(self, drawn: Mapping[str, Tensor], rows: Tensor, *bent: Tensor) -> Tensor:
-        """The brightness (B, C, P) of sources behind macromodels of these parameters, in the colours of ``rows``."""
-        scaling = self.x.new_tensor(self.preset.geometry.deflection_scaling)
-        rays = (Macromodel.of(drawn).stacked().to(self.x), scaling, self.x, self.y, *bent)
+        rays = self._rays(rows)
+        behind = _behind(*rays, compiled=self.compiled)
         if "source" in self.pictured:
-            source = self.pictured["source"].brightness("source", drawn, *_behind(*rays, compiled=self.compiled))
+            smooth, leaning, changes = self.pictured["source"].derivatives("source", self._drawn(rows), *behind)
+            changes = torch.stack(changes, dim=1)
         else:
-            source = _lensed(sersics(drawn, "source").to(self.x), *rays, compiled=self.compiled)
-        return self._coloured("source", rows, source)
+            smooth, leaning, changes = by_source(*_some(self.source, rows), *behind, compiled=self.compiled)
+        by_lens = by_macromodel(*rays, *leaning, compiled=self.compiled)
+        seen = self._seen(torch.stack([source, smooth], dim=1), rows)
+        root = self._root_weight(seen[:, 1], rows, light)
+        steps = explained(
+            seen[:, 0] - seen[:, 1], self._seen(changes, rows), self._seen(by_lens, rows), root, self.compiled
+        )
+        for_source, for_lens = steps[:, None].split([changes.shape[1], by_lens.shape[1]], dim=2)
+        return (for_source @ changes + for_lens @ by_lens)[:, 0]
+
+    def _root_weight(self, smooth: Tensor, rows: Tensor, light: Tensor | None) -> Tensor:
+        """One over the noise in the brightness of a source (B, P), all bands together."""
+        side, area = math.isqrt(self.x.numel()), self._pixel_scale**2
+        flux = self._coloured("source", rows, smooth)
+        if light is not None:
+            flux = flux + self._seen(light, rows)
+        flux = (flux * area).unflatten(2, (side, side))
+        drawn = {name: p[rows.cpu()].to(flux) for name, p in self.parameters.items() if name == "exposure"}
+        noise = self.preset.instrument.noise
+        std = noise.std(flux, drawn) / noise.mean(torch.full_like(flux, area), drawn)
+        return (self._coloured("source", rows, torch.ones_like(smooth)) / std.flatten(2)).square().sum(1).sqrt()
+
+    def _seen(self, light: Tensor, rows: Tensor) -> Tensor:
+        """Brightness (B, K, P) through the PSF, where that is known on this grid."""
+        psf, (count, each, _) = self.preset.instrument.psf, light.shape
+        if not psf.fits(self._pixel_scale):
+            return light
+        side, which = math.isqrt(self.x.numel()), self.parameters.get("psf_index")
+        which = None if which is None else which[rows.cpu()].repeat_interleave(each)
+        images = light.reshape(count * each, side, side)
+        return psf.convolve(images, self._pixel_scale, which, self.compiled).reshape(light.shape)
+
+    @property
+    def _pixel_scale(self) -> float:
+        return float(self.x[1] - self.x[0])
+
+    def _drawn(self, rows: Tensor, name: str = "source") -> dict[str, Tensor]:
+        """The parameters of a galaxy in these rows."""
+        return {key: p[rows.cpu()] for key, p in self.parameters.items() if key.startswith(f"{name}_")}
+
+    def _rays(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The macromodel, the scaling of its deflection, and where the rays go through it."""
+        scaling = self.x.new_tensor(self.preset.geometry.deflection_scaling)
+        return self.lens[:, rows.cpu()].to(self.x), scaling, self.x, self.y
+
+    def _lensed(self, rows: Tensor, *bent: Tensor) -> Tensor:
+        """The brightness (B, P) of sources behind their macromodels and what bends rays besides, if any."""
+        rays = (*self._rays(rows), *bent)
+        if "source" in self.pictured:
+            behind = _behind(*rays, compiled=self.compiled)
+            return self.pictured["source"].brightness("source", self._drawn(rows), *behind)
+        return _lensed(*_some(self.source, rows), *rays, compiled=self.compiled)
 
     def unlensed(self, rows: Tensor) -> Tensor:
         """Flux per arcsec^2 and second of the source alone, (B, C, P), were no lens in front of it."""
-        return self._coloured("source", rows, self._unlensed("source", self.source, rows))
+        return self._coloured("source", rows, self._unlensed("source", rows))
 
-    def _unlensed(self, name: str, components: Tensor, rows: Tensor) -> Tensor:
+    def _unlensed(self, name: str, rows: Tensor) -> Tensor:
         if name in self.pictured:
-            return self._picture(name, rows, *(axis.expand(len(rows), -1) for axis in (self.x, self.y)))
-        return _shine(components[:, rows], self.x, self.y, compiled=self.compiled)
-
-    def _picture(self, name: str, rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """The brightness of galaxies that are pictures, (B, P), in their own plane."""
-        drawn = {key: p[rows.cpu()] for key, p in self.parameters.items() if key.startswith(f"{name}_")}
-        return self.pictured[name].brightness(name, drawn, x, y)
+            place = (axis.expand(len(rows), -1) for axis in (self.x, self.y))
+            return self.pictured[name].brightness(name, self._drawn(rows, name), *place)
+        return _shine(
+            *_some(self.source if name == "source" else self.light, rows), self.x, self.y, compiled=self.compiled
+        )
 
     def _coloured(self, name: str, rows: Tensor, brightness: Tensor) -> Tensor:
         """Brightness (B, P) in the bands, (B, C, P)."""
@@ -146,17 +179,11 @@ class Scene:
         ax, ay = self.deflectors(rows, x, y)
         if not self.preset.projected or not any(int(count[rows].sum()) for _, _, count in self.tables.values()):
             return ax, ay
-        p = {name: self.parameters[name][rows.cpu()] for name in MACROMODEL}
-        ring_x, ring_y, area = annulus(p["theta_E"], p["lens_x"], p["lens_y"])
-        on_ring = self.deflectors(rows, ring_x.to(x), ring_y.to(x))
-        uniform, change = absorbed(
-            _deflection, p, on_ring[0].cpu().double(), on_ring[1].cpu().double(), ring_x, ring_y, area
-        )
-        ahead, behind = (
-            Macromodel.of(p | {name: p[name] + sign * change[name] for name in ABSORBING}).stacked().to(x)
-            for sign in (1, -1)
-        )
-        return _without(ax, ay, uniform.to(x), ahead, behind, x, y, compiled=self.compiled)
+        lens = self.lens[:, rows.cpu()]
+        at_x, at_y, area = annulus(*(self.parameters[name][rows.cpu()] for name in ("theta_E", "lens_x", "lens_y")))
+        ring_x, ring_y = (part.cpu().double() for part in self.deflectors(rows, at_x.to(x), at_y.to(x)))
+        smooth = absorbed(lens, ring_x, ring_y, at_x, at_y, area)
+        return without(ax, ay, lens.to(x), smooth.to(x), x, y, compiled=self.compiled)
 
     def deflectors(self, rows: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The deflection of all that is below the halo, (B, P) each, as it is."""
@@ -167,47 +194,29 @@ class Scene:
         return ax, ay
 
 
-def _of_model(name: str) -> bool:
-    """Whether a parameter is one of the macromodel or of the source."""
-    return name in MACROMODEL or name.startswith("source_")
+def _some(light: Light, rows: Tensor) -> Light:
+    return light[0][:, rows], light[1][:, rows]
 
 
-def _deflection(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    return _of(Macromodel.of(parameters).stacked()).deflection(x, y)
+@kernel
+def _behind(lens: Tensor, scaling: Tensor, x: Tensor, y: Tensor, *bent: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays end in the plane of the source, deflected by the macromodel and by what bends them besides, if any."""
+    return _through(lens, scaling, x, y, *bent)
 
 
-def _of(lens: Tensor) -> Macromodel:
-    return Macromodel(*lens[:, :, None].unbind())
+@kernel
+def _shine(general: Tensor, discs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return brightness((general, discs), x, y)
+
+
+@kernel
+def _lensed(general: Tensor, discs: Tensor, *rays: Tensor) -> Tensor:
+    """Both in one pass: the brightness of a galaxy behind the lens."""
+    return brightness((general, discs), *_through(*rays))
 
 
 def _through(lens: Tensor, scaling: Tensor, x: Tensor, y: Tensor, *bent: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays end in the plane of the source, deflected by the macromodel and by what bends them besides, if any."""
-    ax, ay = _of(lens).deflection(x, y)
+    ax, ay = Macromodel.unstacked(lens).deflection(x, y)
     if bent:
         ax, ay = ax + bent[0], ay + bent[1]
     return x - scaling * ax, y - scaling * ay
-
-
-def _sum(components: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The brightness (B, P) of Sersic components (7 or 8, B, K) together."""
-    first, *others = (sersic_brightness(*c.unbind(), x=x, y=y) for c in components[..., None].unbind(2))
-    return sum(others, first)
-
-
-_behind, _shine = kernel(_through), kernel(_sum)
-
-
-@kernel
-def _lensed(components: Tensor, *rays: Tensor) -> Tensor:
-    """Both in one pass: the brightness of components behind the lens."""
-    return _sum(components, *_through(*rays))
-
-
-@kernel
-def _without(
-    ax: Tensor, ay: Tensor, uniform: Tensor, ahead: Tensor, behind: Tensor, x: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor]:
-    """(ax, ay) less a uniform deflection and half the difference of two macromodels, the derivative along it."""
-    ux, uy = uniform_deflection(uniform, x, y)
-    (px, py), (mx, my) = _of(ahead).deflection(x, y), _of(behind).deflection(x, y)
-    return ax - ux - (px - mx) / 2, ay - uy - (py - my) / 2

@@ -9,18 +9,28 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import AsinhNorm
+from matplotlib.colors import AsinhNorm, CenteredNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from arcformer.batch import LensBatch
 from arcformer.data.sky import sky_rms
 from arcformer.studies.style import BLACK, GREY, colours, figure
 
-__all__ = ["Layer", "convergence_layer", "gallery", "image_grid", "light_layer", "portrait"]
+__all__ = [
+    "Layer",
+    "amount_layer",
+    "convergence_layer",
+    "gallery",
+    "image_grid",
+    "light_layer",
+    "portrait",
+    "signed_layer",
+]
 
-BRIGHTNESS, SIGNED = "inferno", "RdBu_r"
+BRIGHTNESS, SIGNED, AMOUNT = "inferno", "RdBu_r", "viridis"
 FAINTEST = 3e-3
 """The stretch turns linear at this share of the peak, if not at a brighter noise."""
 
@@ -34,7 +44,7 @@ class Layer:
 
     planes: Tensor
     label: str
-    norm: AsinhNorm
+    norm: Normalize
     colours: str = BRIGHTNESS
 
 
@@ -55,6 +65,18 @@ def convergence_layer(planes: Tensor) -> Layer:
         AsinhNorm(linear_width=largest / 30, vmin=-largest, vmax=largest),
         SIGNED,
     )
+
+
+def amount_layer(planes: Tensor, label: str) -> Layer:
+    """Planes (B, H, W) of something that has no sign, from its least to its most."""
+    seen = planes[planes.isfinite()]
+    return Layer(planes.float().cpu(), label, Normalize(float(seen.min()), float(seen.max())), AMOUNT)
+
+
+def signed_layer(planes: Tensor, label: str) -> Layer:
+    """Planes (B, H, W) that speak for something or against it: white is zero."""
+    most = max(float(planes.abs().max()), 1e-12)
+    return Layer(planes.float().cpu(), label, CenteredNorm(halfrange=most), SIGNED)
 
 
 def image_grid(batch: LensBatch, behind: Sequence[Layer] = ()) -> Figure:
@@ -102,15 +124,23 @@ def gallery(rows: Mapping[str, Sequence[LensBatch]]) -> Figure:
     return drawn
 
 
-def portrait(batch: LensBatch, probabilities: Mapping[str, float] | None = None) -> Figure:
-    """One image, a batch of one in physical units, and beside it the probability of each class."""
-    with figure(5.6 if probabilities else 3.6, 3.1) as drawn:
-        panels = drawn.subplots(1, 2, width_ratios=[1.45, 1]) if probabilities else [drawn.subplots()]
-        _frameless(panels[0])
-        layer = light_layer(batch.images, batch.unit, batch.mask)
-        _colour_bar(drawn, _show(panels[0], layer, 0, _scale(batch, 0)), [panels[0]], layer.label)
+def portrait(batch: LensBatch, probabilities: Mapping[str, float] | None = None, maps: Sequence[Layer] = ()) -> Figure:
+    """One image, a batch of one in physical units; beside it ``maps`` of it, on which its arcs are outlined, and the
+    probability of each class."""
+    pictures = 1 + len(maps)
+    widths = [1.45] * pictures + [1.0] * bool(probabilities)
+    with figure((5.6 if probabilities else 3.6) + 3.3 * len(maps), 3.1) as drawn:
+        panels = drawn.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
+        light = light_layer(batch.images, batch.unit, batch.mask)
+        for axes, layer in zip(panels[:pictures], (light, *maps), strict=True):
+            _frameless(axes)
+            shown = _show(axes, layer, 0, _scale(batch, 0) if layer is light else None)
+            _colour_bar(drawn, shown, [axes], layer.label if layer is light else "")
+            if layer is not light:
+                axes.set_title(layer.label)
+                _outline(axes, light)
         if probabilities:
-            _probability_bars(panels[1], probabilities)
+            _probability_bars(panels[-1], probabilities)
     return drawn
 
 
@@ -122,6 +152,14 @@ def _show(axes: Axes, layer: Layer, image: int, pixel_scale: float | None) -> Ax
     if pixel_scale is not None:
         _scale_bar(axes, pixels.shape[-1], pixel_scale)
     return shown
+
+
+def _outline(axes: Axes, light: Layer) -> None:
+    """Where the first image is brighter than half of its stretch, smoothed a little: its arcs."""
+    plane = gaussian_filter(np.nan_to_num(light.planes[0].numpy(), nan=light.norm.vmin or 0.0), 1)
+    if plane.min() < (half := float(light.norm.inverse(0.5))) < plane.max():
+        axes.contour(plane, [half], colors="white", linewidths=2.2)
+        axes.contour(plane, [half], colors=BLACK, linewidths=0.9)
 
 
 def _scale(batch: LensBatch, image: int) -> float | None:
@@ -158,8 +196,7 @@ def _scale_bar(axes: Axes, side: int, pixel_scale: float) -> None:
 
 
 def _colour_bar(drawn: Figure, image: AxesImage, panels: list[Axes], label: str, *, short: bool = False) -> None:
-    assert isinstance(image.norm, AsinhNorm)
-    ticks = _ticks(image.norm, 0.15 if short else 0.07)
+    ticks = _ticks(image.norm, 0.15 if short else 0.07) if isinstance(image.norm, AsinhNorm) else None
     bar = drawn.colorbar(image, ax=panels, fraction=0.05, pad=0.02, ticks=ticks, format="%g")
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     bar.minorticks_off()

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from arcformer.batch import LensBatch
-from arcformer.config import read, write
+from arcformer.config import flat, read, write
 from arcformer.data.domain import Domain
 from arcformer.data.transforms import Transform
 from arcformer.disk import whole
@@ -44,7 +43,7 @@ def check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
         )
     if not (folder / "config.toml").exists():
         raise InputError(f"{folder} cannot be resumed: it is not empty and holds no config.toml")
-    there, given = (_flat(c.model_dump(mode="json")) for c in (read(RunConfig, folder / "config.toml"), config))
+    there, given = (flat(c.model_dump(mode="json")) for c in (read(RunConfig, folder / "config.toml"), config))
     differing = [
         f"{name} is {there.get(name)!r} there and {given.get(name)!r} here"
         for name in sorted(there.keys() | given.keys())
@@ -103,11 +102,3 @@ def nothing_left_behind(folder: Path) -> Iterator[None]:
             for name in WRITTEN:
                 (folder / name).unlink(missing_ok=True)
         raise
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by their path, as ``training.rate``."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

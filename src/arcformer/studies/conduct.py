@@ -1,0 +1,177 @@
+"""``run``: the runs of a study, one after another, each once, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from filelock import SoftFileLock, Timeout
+
+from arcformer.config import write
+from arcformer.disk import unwritable, whole
+from arcformer.errors import InputError
+from arcformer.studies.evaluate import as_json, evaluate
+from arcformer.studies.place import Outcome, Place, outcomes, places
+from arcformer.studies.results import write_results
+from arcformer.studies.study import Planned, Study, TestSection, plan
+from arcformer.training import fit, load
+from arcformer.training.folder import Run, finished
+from arcformer.training.sources import open_labelled, open_test
+
+__all__ = ["run"]
+
+COUNT = 3000
+"""Images that are simulated for a test where the study does not say."""
+
+TESTED_AT_ONCE = 64
+"""Images in a batch of the test; of simulated ones the batch decides what is drawn, so it is not the run's."""
+
+
+def run(
+    study: Study,
+    out: str | Path,
+    *,
+    retry: bool = False,
+    quiet: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Outcome]:
+    """Train and test every run of ``study`` that ``out`` does not hold yet, and write the tables.
+
+    A run that was interrupted is resumed. One that fails is noted, with its reason, and the next one begins. Several
+    processes may do the same study in the same folder: each run is claimed by one of them, the others pass it over.
+
+    Args:
+        out: new, empty, or with earlier runs of this study.
+        retry: also the runs that failed before.
+        quiet: no progress bars.
+        tell: is given a line when a run begins and when it ends.
+
+    Returns:
+        What has become of each run.
+
+    Raises:
+        InputError: a fault in the study, or a folder with something else in it.
+        KeyboardInterrupt: on Ctrl-C; the same call goes on.
+    """
+    out, planned, began = Path(out), plan(study), time.time()
+    check_folder(study, out)
+    with unwritable(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write(study, _mark(study, out))
+    for number, (one, place) in enumerate(zip(planned, places(study, planned, out), strict=True), 1):
+        if not _is_due(place, retry, began):
+            continue
+        place.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with SoftFileLock(place.claim, timeout=1):
+                if not _is_due(place, retry, began):  # by now another process has done it
+                    continue
+                tell(f"{number} of {len(planned)}: {one.label}")
+                _attempt(one, place, quiet, tell)
+        except Timeout:
+            tell(f"{number} of {len(planned)}: {one.label}: claimed {place.state[1]}")
+            continue
+        _tabulate(study, planned, out)
+    return _tabulate(study, planned, out)
+
+
+def check_folder(study: Study, out: Path) -> None:
+    """See that ``out`` is free, or this study's.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; expected a folder for the study")
+    if out.exists() and any(out.iterdir()) and not _mark(study, out).exists():
+        raise InputError(
+            f"{out} is not empty and holds no {_mark(study, out).name}, so it is not of this study, and nothing is "
+            "overwritten: name another folder"
+        )
+
+
+def _tabulate(study: Study, planned: Sequence[Planned], out: Path) -> list[Outcome]:
+    """What the folder holds now, written to the tables; by one process at a time, so that none puts an older state."""
+    try:
+        with SoftFileLock(out / ".tables", timeout=60):
+            found = outcomes(study, planned, out)
+            write_results(found, out)
+    except Timeout:
+        raise InputError(
+            f"{out / '.tables'}: another process has been writing the tables for a minute; if none is, remove it"
+        ) from None
+    return found
+
+
+def _mark(study: Study, out: Path) -> Path:
+    """The study as it was last run, by which its folder is known again."""
+    return out / f"{study.name or 'study'}.toml"
+
+
+def _is_due(place: Place, retry: bool, began: float) -> bool:
+    """Whether a run is still to be done; of one that failed, whether it did so before this process ``began``."""
+    if place.done:
+        return False
+    return not place.failure.exists() or (retry and place.failure.stat().st_mtime < began)
+
+
+def _attempt(planned: Planned, place: Place, quiet: bool, tell: Callable[[str], None]) -> None:
+    place.failure.unlink(missing_ok=True)
+    try:
+        trained = load(place.run) if finished(place.run) else fit(planned.config, place.run, resume=True, quiet=quiet)
+        if place.test is not None and place.tested is not None:
+            _test(trained, place.test, place.tested)
+        tell(f"  done in {trained.metrics['seconds']:,.0f} s of training")
+    except Exception as error:  # whatever it is, the other runs can be done
+        with whole(place.failure) as path:
+            path.write_text(json.dumps(_failure(error), indent=2) + "\n")
+        tell(f"  failed: {_reason(error)}")
+    gc.collect()  # what the run held on the device, before the next one asks for it
+    torch.cuda.empty_cache()
+
+
+def _test(trained: Run, test: TestSection, path: Path) -> None:
+    """Measure a run on the test images of the study, and write what was found."""
+    given = trained.config
+    data = given.data if test.preset is None else given.data.model_copy(update={"preset": test.preset, "folder": None})
+    training = given.training.model_copy(update={"batch_size": TESTED_AT_ONCE})
+    seen = given.model_copy(update={"data": data, "training": training})
+    if test.folder is not None:
+        images = open_labelled(seen, test.folder)
+    else:
+        images = open_test(seen, trained.folder / "split.json", count=test.count or COUNT, seed=test.seed)
+    trained.task.to("cuda" if torch.cuda.is_available() else "cpu")
+    found = evaluate(trained, images, name="test", seed=test.seed)
+    numbers = {name: as_json(estimate) for name, estimate in found.estimates.items()}
+    facts = {
+        "images": len(found),
+        "preset": data.preset,
+        "test": test.model_dump(mode="json"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "numbers": numbers,
+    }
+    with whole(path) as unfinished:
+        unfinished.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    return {
+        "reason": _reason(error),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in a line."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
+    if isinstance(error, InputError):
+        return " ".join(lines)
+    exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return f"{'out of memory' if exhausted else type(error).__name__}: {lines[0]}".rstrip(": ")

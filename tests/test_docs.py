@@ -1,0 +1,19 @@
+"""Pages that are generated say what the library says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from catalogue import catalogue
+
+from arcformer.models import BACKBONES
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_page_of_models_is_what_the_registry_says() -> None:
+    page = (DOCS / "models.md").read_text()
+    assert page == catalogue(), "write it again: python benchmarks/quote.py models"
+    assert all(f"\n## `{name}`\n" in page for name in BACKBONES)
+    assert "arxiv.org/abs/2010.11929" in page
+    assert "| `registers` | int | 0 | number of extra tokens" in page
