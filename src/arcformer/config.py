@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import Annotated, Any, TypeVar
 import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 
-from arcformer.errors import InputError, near
+from arcformer.errors import InputError, maybe, near
 from arcformer.registry import Registry
 
 __all__ = [
@@ -197,6 +198,10 @@ def _faults(error: ValidationError, schema: type[BaseModel], prefix: tuple[str, 
             message = f"unknown field; {near(path[-1], _fields_at(schema, fault['loc'][:-1]))}"
         elif fault["type"] != "missing" and cause is None:
             message = f"{message}, got {json.dumps(fault['input'], default=str)}"
+            if fault["type"] == "literal_error":
+                message += maybe(
+                    str(fault["input"]), re.findall(r"'([^']*)'", fault.get("ctx", {}).get("expected", ""))
+                )
         lines.append(f"{'.'.join(path)}: {message}")
     return lines
 

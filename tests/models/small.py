@@ -21,7 +21,7 @@ VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "int
 FOREIGN = {
     "hf:vit": {"config": VIT},
     "hf:swinv2": {"config": {"embed_dim": 16, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}},
-    "hf:convnextv2": {"config": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2}},
+    "hf:convnextv2": {"config": {"hidden_sizes": [8, 16, 16], "depths": [1, 1, 1], "num_stages": 3}},
 }
 """Options of a few networks of transformers."""
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from arcformer.errors import InputError
 from arcformer.training import fit, load
@@ -52,11 +54,31 @@ def test_a_cut_off_file_is_named(run: Path, file: str) -> None:
         load(run)
 
 
-def test_weights_of_another_network_are_refused(run: Path) -> None:
+@pytest.mark.parametrize(
+    ("width", "stored", "said"),
+    [
+        (
+            16,
+            {},
+            r"3 have another shape, as backbone\.stem\.weight, \(8, 1, 4, 4\) there and \(16, 1, 4, 4\) in",
+        ),
+        (8, {"head.weight": "head.wieght"}, r"1 are missing, as head\.weight; head\.wieght is there, 1 have no place"),
+        (8, {"head.bias": None}, r"1 are missing, as head\.bias$"),
+    ],
+)
+def test_weights_of_another_network_are_refused(run: Path, width: int, stored: dict, said: str) -> None:
     config = (run / "config.toml").read_text()
-    (run / "config.toml").write_text(config.replace("width = 8", "width = 16"))
-    with pytest.raises(InputError, match=r"does not hold the weights of the network in config\.toml"):
+    (run / "config.toml").write_text(config.replace("width = 8", f"width = {width}"))
+    with safe_open(run / "model.safetensors", "pt") as file:
+        names = {name: stored.get(name, name) for name in file.keys()}  # noqa: SIM118
+        weights = {new: file.get_tensor(old) for old, new in names.items() if new is not None}
+        save_file(weights, run / "other.safetensors", file.metadata())
+    (run / "other.safetensors").replace(run / "model.safetensors")
+    with pytest.raises(
+        InputError, match=rf"does not hold the weights of the network in config\.toml: of 6 .*{said}"
+    ) as caught:
         load(run)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_folder(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def is_a_backbone(make: Callable[..., Backbone]) -> None:
 
 
 def maps_have_shape(make: Callable[..., Backbone]) -> None:
-    """Features are maps (B, D, h, w) that tile the image with their stride, finest first, the last with D = dim, for
-    one and three channels and for sizes that no patch divides.
+    """Features are maps (B, D, h, w) that tile the image with their stride, to within a cell of the coarsest, finest
+    first, the last with D = dim, for one and three channels and for sizes that no patch divides.
     """
     for channels in (1, 3):
         backbone = make(channels).eval()
@@ -113,7 +113,7 @@ def maps_have_shape(make: Callable[..., Backbone]) -> None:
                 shape, image = tuple(m.x.shape), f"an image of {height} x {width} at stride {m.stride}"
                 require(len(shape) == 4 and shape[0] == 2, f"a map of two images has shape {shape}")
                 fits = all(
-                    abs(n * m.stride - side) < m.stride for n, side in zip(shape[2:], (height, width), strict=True)
+                    abs(n * m.stride - side) < strides[-1] for n, side in zip(shape[2:], (height, width), strict=True)
                 )
                 require(fits, f"the grid is {shape[2]} x {shape[3]} for {image}")
                 require(bool(m.x.isfinite().all()), f"a map is not finite for {image}")

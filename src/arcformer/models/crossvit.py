@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, chosen
 from arcformer.models.attention import Attended, evenly, through
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap, Tokens
 from arcformer.models.fitting import check_channels, fit
@@ -85,7 +85,7 @@ class CrossViT(Backbone):
         uneven: Literal["pad", "crop"] = "pad",
     ):
         super().__init__()
-        preset = SIZES[size]
+        preset = chosen(SIZES, size, "size of crossvit")
         dims = preset["dims"] if dims is None else dims
         depths = preset["depths"] if depths is None else depths
         rounds = preset["rounds"] if rounds is None else rounds
@@ -174,9 +174,9 @@ class Branch(nn.Module):
         super().__init__()
         self.patch, self.depth = patch, depth
         self.uneven: Literal["pad", "crop"] = uneven
-        self.stem = STEMS[stem](channels, dim, patch)
+        self.stem = chosen(STEMS, stem, "stem of crossvit")(channels, dim, patch)
         side = max(1, -(-image_size // patch) if uneven == "pad" else image_size // patch)
-        self.position = POSITIONS[position](dim, heads, (side, side))
+        self.position = chosen(POSITIONS, position, "position of crossvit")(dim, heads, (side, side))
         self.summary = nn.Parameter(torch.empty(1, dim))
         count = rounds * depth
         self.blocks = nn.ModuleList(Block(dim, heads, mlp * dim, drop_path * (i + 1) / count) for i in range(count))

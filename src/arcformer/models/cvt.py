@@ -17,7 +17,7 @@ from typing import Literal, TypedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, chosen
 from arcformer.models.attention import Attended, attended, averaged, evenly
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
 from arcformer.models.fitting import check_channels
@@ -80,7 +80,7 @@ class ConvolutionalVisionTransformer(Backbone):
         drop_path: float = 0.0,
     ):
         super().__init__()
-        preset = SIZES[size]
+        preset = chosen(SIZES, size, "size of cvt")
         dims = tuple(dims or preset["dims"])
         depths = tuple(depths or preset["depths"])
         heads = tuple(heads or preset["heads"])
@@ -194,7 +194,7 @@ class Projection(nn.Module):
     def __init__(self, dim: int, norm: str):
         super().__init__()
         self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False)
-        self.norm = NORMS[norm](dim)
+        self.norm = chosen(NORMS, norm, "norm of cvt")(dim)
         self.linear = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, stride: int) -> Tensor:

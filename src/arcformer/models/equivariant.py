@@ -40,8 +40,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, chosen
 from arcformer.models.backbone import BACKBONES, TokenBackbone, Tokens
+from arcformer.models.fitting import check_channels
 from arcformer.models.position import cells
 from arcformer.models.vit import Block, attend
 
@@ -118,7 +119,7 @@ class EquivariantTransformer(TokenBackbone):
         drop_path: float = 0.0,
     ):
         super().__init__()
-        preset = SIZES[size]
+        preset = chosen(SIZES, size, "size of d4vit")
         dim = preset["dim"] if dim is None else dim
         depth = preset["depth"] if depth is None else depth
         heads = preset["heads"] if heads is None else heads
@@ -148,8 +149,7 @@ class EquivariantTransformer(TokenBackbone):
         Raises:
             InputError: for another number of channels.
         """
-        if images.shape[1] != self.channels:
-            raise InputError(f"d4vit was built for {self.channels} channel(s), the images have {images.shape[1]}")
+        check_channels("d4vit", images, self.channels)
         x = self.stem(_fit(images, self.stride))
         grid = (x.shape[2], x.shape[3])
         ids = torch.arange(grid[0] * grid[1], device=x.device).expand(x.shape[0], -1)

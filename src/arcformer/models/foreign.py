@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, nearest
 from arcformer.models.backbone import Backbone
 from arcformer.models.position import Learned
 from arcformer.models.swin import SwinV2
@@ -87,8 +87,10 @@ class _Weights:
     def take(self, name: str, shape: torch.Size) -> Tensor:
         """The tensor of that name, which must have that shape."""
         if name not in self.left:
+            close = nearest(name, self.left) or next(iter(self.left), None)
             raise InputError(
-                f"weights of transformers' {self.kind}: {name} is expected, of shape {tuple(shape)}, and missing"
+                f"weights of transformers' {self.kind}: {name} is expected, of shape {tuple(shape)}, and missing; of "
+                f"{len(self.left)} others the nearest is {close}; are they of this architecture and configuration?"
             )
         tensor = self.left.pop(name)
         if tensor.shape != shape:

@@ -30,7 +30,10 @@ def recompute(backbone: Backbone) -> None:
     """
     blocks = backbone.recomputable()
     if not blocks:
-        raise InputError(f"{type(backbone).__name__} names no blocks that could be computed again; train without")
+        raise InputError(
+            f"{type(backbone).__name__} names no blocks that could be computed again; let its recomputable() name "
+            "some, or leave training.recompute out"
+        )
     for block in blocks:
         block.__class__ = _recomputed(type(block))
 

@@ -13,7 +13,7 @@ from typing import Literal, TypedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, chosen
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
 from arcformer.models.fitting import check_channels
 from arcformer.models.norm import NORMS
@@ -70,7 +70,7 @@ class ResNet(Backbone):
         norm: Literal["batch", "group"] = "batch",
     ):
         super().__init__()
-        preset = SIZES[size]
+        preset = chosen(SIZES, size, "size of resnet")
         width = preset["width"] if width is None else width
         depths = tuple(depths or preset["depths"])
         stem = preset["stem"] if stem is None else stem
@@ -81,7 +81,7 @@ class ResNet(Backbone):
         kernel = 7 if stem == "7x7" else 3
         layers = [
             nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, bias=False),
-            NORMS[norm](width),
+            chosen(NORMS, norm, "norm of resnet")(width),
             nn.ReLU(),
         ]
         if stem == "7x7":

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, chosen
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
 from arcformer.models.fitting import check_channels, fit
 from arcformer.models.vit import SIZES, Block, ConvStem, initialise
@@ -135,7 +135,7 @@ class Sourceformer(Backbone):
         drop_path: float = 0.0,
     ):
         super().__init__()
-        preset = SIZES[size]
+        preset = chosen(SIZES, size, "size of sourceformer")
         dim = preset.dim if dim is None else dim
         depth = preset.depth if depth is None else depth
         heads = preset.heads if heads is None else heads

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, chosen
 from arcformer.models.attention import Attended, averaged, evenly, within
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
 from arcformer.models.fitting import check_channels, fit
@@ -89,7 +89,7 @@ class SwinV2(Backbone):
         drop_path: float = 0.0,
     ):
         super().__init__()
-        preset = SIZES[size]
+        preset = chosen(SIZES, size, "size of swin")
         dim = preset.dim if dim is None else dim
         depths = preset.depths if depths is None else depths
         heads = preset.heads if heads is None else heads

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, chosen
 from arcformer.models.backbone import BACKBONES, TokenBackbone, Tokens
 from arcformer.models.fitting import check_channels, fit
 from arcformer.models.position import POSITIONS, rotate
@@ -93,7 +93,7 @@ class VisionTransformer(TokenBackbone):
         eps: float = 1e-6,
     ):
         super().__init__()
-        preset = SIZES[size]
+        preset = chosen(SIZES, size, "size of vit")
         dim = preset.dim if dim is None else dim
         depth = preset.depth if depth is None else depth
         heads = preset.heads if heads is None else heads
@@ -110,9 +110,9 @@ class VisionTransformer(TokenBackbone):
             raise InputError(f"vit: eps must be positive, got {eps}")
         self.dim, self.stride, self.channels = dim, patch, channels
         self.uneven: Literal["pad", "crop"] = uneven
-        self.stem = STEMS[preset.stem if stem is None else stem](channels, dim, patch)
+        self.stem = chosen(STEMS, preset.stem if stem is None else stem, "stem of vit")(channels, dim, patch)
         side = max(1, -(-image_size // patch) if uneven == "pad" else image_size // patch)
-        self.position = POSITIONS[position](dim, heads, (side, side))
+        self.position = chosen(POSITIONS, position, "position of vit")(dim, heads, (side, side))
         self.registers = nn.Parameter(torch.empty(registers, dim)) if registers else None
         rates = [drop_path * (i + 1) / depth for i in range(depth)]
         self.blocks = nn.ModuleList(Block(dim, heads, mlp, rate, eps) for rate in rates)

@@ -19,7 +19,7 @@ from arcformer.config import read
 from arcformer.data.domain import Domain
 from arcformer.data.transforms import Transform
 from arcformer.disk import whole
-from arcformer.errors import InputError
+from arcformer.errors import InputError, nearest
 from arcformer.tasks import Task
 from arcformer.training.recipe import RunConfig, build_task
 
@@ -111,12 +111,37 @@ def _load_task(config: RunConfig, path: Path) -> tuple[Task, Network]:
         names: dict[str, Any] = {k: tuple(stored.pop(k, ())) for k in ("classes", "target_names")}
         network = Network(**stored, **names)
         task = build_task(config, network.classes, network.image_size, network.channels)
-        load_model(task, path)
+        _fill(task, path)
+    except InputError:
+        raise
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} holds no weights of a run ({error})") from None
-    except RuntimeError as error:
-        raise InputError(f"{path} does not hold the weights of the network in config.toml: {error}") from None
     return task.eval(), network
+
+
+def _fill(task: Task, path: Path) -> None:
+    """Give ``task`` the weights of a file, all of them, or say in a line in what they differ."""
+    try:
+        load_model(task, path)
+        return
+    except RuntimeError:  # torch names every tensor
+        with safe_open(path, "pt") as file:
+            there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    here = {name: tuple(tensor.shape) for name, tensor in task.state_dict().items()}
+    missing, left = ([name for name in a if name not in b] for a, b in ((here, there), (there, here)))
+    other = [name for name in here if name in there and there[name] != here[name]]
+    parts = []
+    if other:
+        shapes = f"{there[other[0]]} there and {here[other[0]]} in the network"
+        parts.append(f"{len(other)} have another shape, as {other[0]}, {shapes}")
+    if missing:
+        close = nearest(missing[0], left)
+        parts.append(f"{len(missing)} are missing, as {missing[0]}" + (f"; {close} is there" if close else ""))
+    if left:
+        parts.append(f"{len(left)} have no place, as {left[0]}")
+    raise InputError(
+        f"{path} does not hold the weights of the network in config.toml: of {len(here)} tensors {', '.join(parts)}"
+    )
 
 
 def _load_metrics(path: Path) -> dict[str, Any]:

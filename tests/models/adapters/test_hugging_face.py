@@ -138,6 +138,13 @@ def test_what_does_not_keep_the_contract_is_refused(architecture, config, words)
     assert "\n" not in str(caught.value)
 
 
+def test_a_network_that_fails_on_images_of_its_size_is_refused_when_it_is_built():
+    """transformers' Swin takes no grid smaller than its window, here one of 3 cells."""
+    with pytest.raises(InputError, match=r"hf:swin does not take 1 channel\(s\) of 48 x 48 pixels: "):
+        hf("swin", config=SWIN | {"depths": [1, 1, 1], "num_heads": [1, 2, 2]})
+    assert hf("swin").cell == 8
+
+
 def test_images_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="hf:resnet was built for 1 channel"):
         hf("resnet").features(torch.randn(1, 3, 48, 48))

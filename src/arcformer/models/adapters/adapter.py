@@ -10,6 +10,7 @@ Shapes: B images, C channels, H x W pixels, maps of h x w cells of width D.
 from __future__ import annotations
 
 import functools
+import math
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from arcformer.errors import InputError
-from arcformer.models.adapters.library import words
+from arcformer.models.adapters.library import said_in_words
 from arcformer.models.backbone import Backbone, FeatureMap
 from arcformer.models.fitting import check_channels, fit
 
@@ -30,11 +31,13 @@ class Foreign(Backbone):
     Attributes:
         source: what stands after the prefix.
         title: prefix and source.
+        cell: what images are made to fit, a cell of the coarsest map, pixels.
     """
 
     prefix: ClassVar[str]
     source: ClassVar[str]
     title: ClassVar[str]
+    cell: int
 
     @abstractmethod
     def _maps(self, images: Tensor) -> list[Tensor]:
@@ -42,6 +45,8 @@ class Foreign(Backbone):
 
     def features(self, images: Tensor, context: Tensor | None = None) -> list[FeatureMap]:
         """The last map of each stride; ``context`` is not looked at.
+
+        Images are padded to whole cells of the coarsest map, for some networks cut off what does not fill one.
 
         Raises:
             InputError: for another number of channels, or images smaller than a cell of the coarsest map.
@@ -52,11 +57,15 @@ class Foreign(Backbone):
             raise InputError(
                 f"{self.title}: an image of {height} x {width} pixels holds no cell of {self.taken[-1][1]}; pad it"
             )
-        maps = self._maps(fit(images, self.patch))
+        maps = self._maps(fit(images, self.cell))
         return [FeatureMap(maps[i], stride) for i, stride in self.taken]
 
-    def _adopt(self, channels: int, patch: int) -> None:
-        """Look at two images of 2 : 1, so that axes can be told apart; images will be made to fit ``patch``."""
+    def _adopt(self, image_size: int, channels: int, patch: int) -> None:
+        """Look at two images of 2 : 1, so that axes can be told apart, and at one of the size that it is built for.
+
+        Args:
+            patch: what the sides of images must be multiples of, as far as the library says.
+        """
         self.channels, self.patch = channels, patch
         side = patch
         while side < 64:
@@ -65,15 +74,8 @@ class Foreign(Backbone):
         self.eval()
         device = next(self.parameters()).device
         images = torch.linspace(-1, 1, 2 * channels * 2 * side * side, device=device).view(2, channels, side, 2 * side)
-        try:
-            with torch.random.fork_rng(devices=[]), torch.enable_grad():
-                maps, again = self._maps(images), self._maps(images)
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"{self.title} does not take {channels} channel(s) of {side} x {2 * side} pixels: {words(error)}"
-            ) from error
+        with torch.random.fork_rng(devices=[]), torch.enable_grad(), self._looking_at(side, 2 * side):
+            maps, again = self._maps(images), self._maps(images)
         strides = [_stride(x, side) for x in maps]
         last = strides[-1]
         if last is None:
@@ -84,12 +86,17 @@ class Foreign(Backbone):
             raise InputError(f"{self.title} sees something else in the same image each time: it drops or shuffles")
         at_stride = {stride: i for i, stride in enumerate(strides) if stride is not None and stride <= last}
         self.taken = sorted(((i, stride) for stride, i in at_stride.items()), key=lambda pair: pair[1])
-        self.dim = maps[-1].shape[1]
+        self.dim, self.cell = maps[-1].shape[1], math.lcm(patch, last)
         reached = _reached([maps[i] for i, _ in self.taken])
         for parameter in self.parameters():
             if id(parameter) not in reached or parameter.numel() == 0:
                 parameter.requires_grad_(False)
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), self._looking_at(image_size, image_size):
+            self.features(torch.zeros(1, channels, image_size, image_size, device=device))
         self.train(training)
+
+    def _looking_at(self, height: int, width: int) -> said_in_words:
+        return said_in_words(self.title, f"does not take {self.channels} channel(s) of {height} x {width} pixels")
 
 
 @functools.cache

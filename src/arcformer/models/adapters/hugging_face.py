@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arcformer.errors import InputError, near
+from arcformer.errors import InputError, maybe, near
 from arcformer.models.adapters.adapter import Foreign, for_source
 from arcformer.models.adapters.channels import rechannelled
-from arcformer.models.adapters.library import library, maybe, said_in_words, words
+from arcformer.models.adapters.library import library, said_in_words, words
 from arcformer.models.backbone import BACKBONES, Backbone
 
 __all__ = ["HuggingFace"]
@@ -65,7 +65,7 @@ class HuggingFace(Foreign):
             self.network = cls(settled, **options) if trained is None else rechannelled(trained, cls, settled, options)
         takes = inspect.signature(self.network.forward).parameters
         self.interpolate = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in takes else {}
-        self._adopt(channels, patch)
+        self._adopt(image_size, channels, patch)
 
     def _configuration(self, transformers: Any, chosen: dict[str, Any]) -> Any:
         """The configuration that the name stands for, with ``chosen`` fields."""

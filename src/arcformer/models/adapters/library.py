@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from arcformer.errors import InputError
 
-__all__ = ["library", "maybe", "said_in_words", "words"]
+__all__ = ["library", "said_in_words", "words"]
 
 
 def library(module: str, extra: str) -> Any:
@@ -50,9 +48,3 @@ def words(error: Exception) -> str:
     """An error in one line of bearable length."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:297]}..."
-
-
-def maybe(name: str, choices: Iterable[str]) -> str:
-    """The nearest of many choices, too many to be listed."""
-    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""

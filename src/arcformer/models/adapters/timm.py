@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, maybe
 from arcformer.models.adapters.adapter import Foreign, for_source
-from arcformer.models.adapters.library import library, maybe, words
+from arcformer.models.adapters.library import library, words
 from arcformer.models.backbone import BACKBONES, Backbone
 
 __all__ = ["Timm"]
@@ -37,7 +37,7 @@ class Timm(Foreign):
             raise InputError(f"{self.title}: timm has no such network{maybe(self.source, timm.list_models())}")
         self.network = self._create(timm, image_size, channels, dict(config or {}), pretrained)
         self.widths = list(self.network.feature_info.channels())
-        self._adopt(channels, min(self.network.feature_info.reduction()))
+        self._adopt(image_size, channels, min(self.network.feature_info.reduction()))
 
     def _create(self, timm: Any, image_size: int, channels: int, chosen: dict[str, Any], pretrained: bool) -> Any:
         sized = {"img_size": image_size}

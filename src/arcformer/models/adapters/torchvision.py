@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, maybe
 from arcformer.models.adapters.adapter import Foreign, for_source
 from arcformer.models.adapters.channels import change_channels
-from arcformer.models.adapters.library import library, maybe, said_in_words
+from arcformer.models.adapters.library import library, said_in_words
 from arcformer.models.backbone import BACKBONES, Backbone
 
 __all__ = ["Torchvision"]
@@ -20,7 +20,7 @@ class Torchvision(Foreign):
     """A classifier of torchvision, up to its pooling.
 
     Args:
-        image_size: side of most images, pixels; nothing depends on it.
+        image_size: side of most images, pixels; the network is tried on it.
         channels: number of channels of the images.
         config: arguments of ``torchvision.models.get_model`` for this network.
         pretrained: load torchvision's default weights. Weights of three channels are added up for one, which is the
@@ -49,7 +49,7 @@ class Torchvision(Foreign):
             raise InputError(f"{self.title} has nothing before its head that could be run by itself")
         self.network = nn.Sequential(*steps)
         change_channels(self.network, channels)
-        self._adopt(channels, 1)
+        self._adopt(image_size, channels, 1)
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         maps, x = [], images
