@@ -20,7 +20,7 @@ from arcformer.sim.lens import Macromodel
 from arcformer.sim.light import Light, brightness, sersics
 from arcformer.sim.preset import Preset
 from arcformer.sim.projection import absorbed, annulus, without
-from arcformer.sim.refit import by_macromodel, by_source, explained
+from arcformer.sim.refit import by_macromodel, by_source, explained, sums
 
 __all__ = ["Scene"]
 
@@ -87,9 +87,10 @@ class Scene:
             few = at_a_time(len(rows), AT_ONCE * self.x.numel(), self.x.device)
             for some in pieces(torch.arange(len(rows), device=rows.device), few):
                 behind = None if light is None else light[some]
-                source[some] = (source[some] - self._explained(source[some], rows[some], behind)).clamp(min=0)
+                source[some] = source[some] - self._explained(source[some], rows[some], behind)
         source = self._coloured("source", rows, source)
-        return source if light is None else source + light
+        total = source if light is None else source + light
+        return total.clamp(min=0) if self.preset.projected else total
 
     def _explained(self, source: Tensor, rows: Tensor, light: Tensor | None) -> Tensor:
         """What of the brightness of a source (B, P) a smooth lens explains that is a little different.
@@ -104,25 +105,25 @@ class Scene:
         else:
             smooth, leaning, changes = by_source(*_some(self.source, rows), *behind, compiled=self.compiled)
         by_lens = by_macromodel(*rays, *leaning, compiled=self.compiled)
-        seen = self._seen(torch.stack([source, smooth], dim=1), rows)
-        root = self._root_weight(seen[:, 1], rows, light)
-        steps = explained(
-            seen[:, 0] - seen[:, 1], self._seen(changes, rows), self._seen(by_lens, rows), root, self.compiled
-        )
+        seen, was = self._seen(torch.stack([source, smooth], dim=1), rows).unbind(1)
+        lens_light = 0.0 if light is None else self._seen(light, rows)
+        std = self._noise(self._coloured("source", rows, was) + lens_light, rows)
+        root = (self._coloured("source", rows, torch.ones_like(was)) / std).square().sum(1).sqrt()
+        between = (self._coloured("source", rows, (seen + was) / 2) + lens_light).sum(1)
+        sky = std.square().sum(1).amin(1, keepdim=True).sqrt()
+        held = sums(between, sky, self.x, self.y, compiled=self.compiled)
+        planes = seen - was, self._seen(changes, rows), self._seen(by_lens, rows)
+        steps = explained(*planes, root, held, compiled=self.compiled)
         for_source, for_lens = steps[:, None].split([changes.shape[1], by_lens.shape[1]], dim=2)
         return (for_source @ changes + for_lens @ by_lens)[:, 0]
 
-    def _root_weight(self, smooth: Tensor, rows: Tensor, light: Tensor | None) -> Tensor:
-        """One over the noise in the brightness of a source (B, P), all bands together."""
+    def _noise(self, brightness: Tensor, rows: Tensor) -> Tensor:
+        """The standard deviation of the noise in what is seen of a brightness, (B, C, P)."""
         side, area = math.isqrt(self.x.numel()), self._pixel_scale**2
-        flux = self._coloured("source", rows, smooth)
-        if light is not None:
-            flux = flux + self._seen(light, rows)
-        flux = (flux * area).unflatten(2, (side, side))
+        flux = (brightness * area).unflatten(2, (side, side))
         drawn = {name: p[rows.cpu()].to(flux) for name, p in self.parameters.items() if name == "exposure"}
         noise = self.preset.instrument.noise
-        std = noise.std(flux, drawn) / noise.mean(torch.full_like(flux, area), drawn)
-        return (self._coloured("source", rows, torch.ones_like(smooth)) / std.flatten(2)).square().sum(1).sqrt()
+        return (noise.std(flux, drawn) / noise.mean(torch.full_like(flux, area), drawn)).flatten(2)
 
     def _seen(self, light: Tensor, rows: Tensor) -> Tensor:
         """Brightness (B, K, P) through the PSF, where that is known on this grid."""
