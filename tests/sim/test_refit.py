@@ -107,4 +107,4 @@ def test_a_change_of_the_smooth_lens_cannot_be_seen_in_what_is_left(preset: str)
         ahead, behind = (image(smooth | {name: drawn[name] + sign * step}) for sign in (1, -1))
         change = ((ahead - behind) * weight).flatten(1)
         cosine = (signal * change).sum(1) / (signal.norm(dim=1) * change.norm(dim=1))
-        assert float(cosine.abs().max()) < 0.1, name
+        assert float(cosine.abs().max()) < 0.2, name
