@@ -73,7 +73,7 @@ def explained(
     """
     rows = _weighed(change, by_source, by_lens, root, compiled=compiled)
     noise = sums / root[:, None]  # each sum's weights, in the noise's units; its length is the sum's own noise
-    firm = FIRM * rows @ (noise / noise.square().sum(2, keepdim=True).sqrt().clamp(min=1e-15)).mT
+    firm = FIRM * (rows @ (noise / noise.square().sum(2, keepdim=True).sqrt().clamp(min=1e-15)).mT)
     products = rows @ rows.mT + firm @ firm.mT
     size = products.diagonal(dim1=1, dim2=2)[:, 1:].sqrt().clamp(min=1e-15)  # what is out of sight
     normal = products[:, 1:, 1:] / (size[:, :, None] * size[:, None])
@@ -97,8 +97,7 @@ def sums(light: Tensor, sky: Tensor, x: Tensor, y: Tensor) -> Tensor:
     lit = torch.special.erfc(-z * 0.5**0.5) / 2 + DETECTION * torch.exp(-(z**2) / 2) * (2 * torch.pi) ** -0.5
     square = x**2 + y**2
     bright = light / light.amax(1, keepdim=True)
-    powers = [bright, bright**PEAKED]
-    return torch.stack([lit, lit * x, lit * y, lit * square.sqrt(), lit * square, *(lit * p for p in powers)], dim=1)
+    return _stacked([lit, lit * x, lit * y, lit * square.sqrt(), lit * square, lit * bright, lit * bright**PEAKED])
 
 
 @kernel
