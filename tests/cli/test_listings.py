@@ -81,10 +81,11 @@ def test_a_profile_goes_on_where_a_model_fails(arcformer: Command) -> None:
 
 
 def test_a_profile_overwrites_nothing_and_options_are_not_ignored(arcformer: Command) -> None:
-    Path("notes.json").write_text("[]")
-    ended = arcformer("models", "--profile", "vit/tiny", "--json", "notes.json")
-    assert (ended.code, Path("notes.json").read_text()) == (2, "[]")
-    assert "holds something else" in ended.err
+    for text in ("[]", '"a profile of mine"', '["profile"]', '{"profile": 1}'):
+        Path("notes.json").write_text(text)
+        ended = arcformer("models", "--profile", "vit/tiny", "--json", "notes.json")
+        assert (ended.code, Path("notes.json").read_text()) == (2, text)
+        assert "holds something else" in ended.err
     ended = arcformer("models", "vit", "--size", 96, "--batch", 2)
     assert (ended.code, ended.out) == (2, "")
     assert "--size, --batch: for what is measured; say --profile as well" in ended.err

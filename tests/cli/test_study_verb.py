@@ -40,6 +40,14 @@ def test_faults_of_all_runs_are_said_in_a_line_each(arcformer: Command) -> None:
     assert [path.name for path in Path().iterdir()] == ["mine.toml"]
 
 
+def test_a_dry_run_looks_at_the_folder_too(arcformer: Command) -> None:
+    Path("other").mkdir()
+    Path("other/notes.txt").write_text("mine")
+    ended = arcformer("study", with_axes(seed=[1]), *OVERRIDES, "--dry-run", "--out", "other")
+    assert (ended.code, ended.out) == (2, "")
+    assert "other is not empty and holds no mine.toml" in ended.err
+
+
 def test_a_study_its_table_and_the_code_of_a_failure(arcformer: Command) -> None:
     words = ["study", with_axes(**{"backbone.heads": [3, 4]}), *OVERRIDES]
     ended = arcformer(*words)

@@ -247,3 +247,17 @@ def test_nothing_else_is_overwritten(tmp_path):
     with pytest.raises(InputError, match="is a file"):
         conduct.run(studied(tmp_path), tmp_path / "out" / "results.csv", quiet=True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.csv"]
+
+
+def test_a_folder_of_other_runs_is_not_taken_over(done, tmp_path):
+    before = (done / "results.csv").read_text()
+    with pytest.raises(InputError, match=r"holds a study with run.training.steps = 4, here it is 5"):
+        conduct.run(studied(tmp_path, TEXT.replace("steps = 4", "steps = 5")), done)
+    assert (done / "results.csv").read_text() == before
+
+
+def test_the_table_of_seeds_goes_when_there_are_none(done, tmp_path, trained):
+    assert (done / "seeds.csv").exists()
+    conduct.run(studied(tmp_path, TEXT.replace("seed = [2, 3]", "seed = [1]")), done)
+    assert trained == []
+    assert not (done / "seeds.csv").exists()

@@ -127,6 +127,10 @@ def test_what_is_written_plans_the_same(study, tmp_path):
         ),
         ("[axes]\nm = [{label = 'a', seed = 1}]\nseed = [2]\n", ["seed: set by the axes m and seed"]),
         ("[axes]\nm = [{label = 'a', seed = 1}, {label = 'a', seed = 2}]\n", ["axes.m: two values are called 'a'"]),
+        (
+            "[axes]\nm = [{lable = 'a', seed = 1}]\n",
+            ["axis m: no field of a run, so that each of its values needs a label"],
+        ),
         (f"{FAMILIES}[[grid]]\nfamily = ['Vit']\n", ["grid.0.family: no value is labelled 'Vit'; did you mean 'ViT'?"]),
         ("[test]\npreset = 'deeplense/binary'\n", ["test.preset: deeplense/binary has classes"]),
         ("[run]\ntraining.devices = 2\n", ["a run of a study takes one device"]),

@@ -44,7 +44,9 @@ def test_load_gives_plain_weights_that_differ_from_the_first_by_a_low_rank(
 def test_a_pattern_without_a_match_is_said_before_training(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'\*\.query' matches no module"):
         fit(recipe(*VIT, "training.lora.rank=2", 'training.lora.targets=["*.query"]'), tmp_path / "run")
-    assert not any((tmp_path / "run").iterdir())
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match="with rank 0 there are none"):
+        recipe(*VIT, "training.lora.alpha=3")
 
 
 def test_a_run_that_computes_again_ends_with_the_same_bits(recipe: Recipe, tmp_path: Path) -> None:

@@ -130,10 +130,10 @@ def _check_profile(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         return
     try:
-        ours = "profile" in json.loads(path.read_text())
-    except (OSError, ValueError, TypeError):
-        ours = False
-    if not ours:
+        there = json.loads(path.read_text())
+    except (OSError, ValueError):
+        there = None
+    if not (isinstance(there, dict) and isinstance(there.get("profile"), dict)):
         raise InputError(f"--json {path}: holds something else, and nothing is overwritten: name another file")
 
 

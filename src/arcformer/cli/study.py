@@ -49,12 +49,14 @@ def study(
       arcformer study runs/studies/backbones.toml --out backbones
       arcformer study runs/studies/backbones.toml run.training.steps=100 test.count=300 --out trial
     """
+    from arcformer.studies.conduct import check_folder, run
     from arcformer.studies.place import outcomes
     from arcformer.studies.study import plan, read
 
     asked = read(study_file, overrides or [])
     out = Path(asked.name) if out is None else out
     planned = plan(asked)
+    check_folder(asked, out)
     if dry_run:
         found = outcomes(asked, planned, out)
         table(
@@ -62,8 +64,6 @@ def study(
         )
         say(_tally(found))
         return
-    from arcformer.studies.conduct import run
-
     try:
         found = run(asked, out, retry=retry, quiet=quiet, tell=note)
     except KeyboardInterrupt:

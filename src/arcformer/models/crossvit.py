@@ -53,7 +53,7 @@ class CrossViT(Backbone):
     Args:
         image_size: side of most images, pixels. Learned positions are laid out for it and interpolated to others.
         channels: number of channels of the images.
-        size: ``tiny`` (1.1 M parameters) or ``small`` (24 M); ``dims`` and ``depths``, each of the fine and the coarse
+        size: ``tiny`` (1.1 M parameters) or ``small`` (23 M); ``dims`` and ``depths``, each of the fine and the coarse
             branch, ``rounds`` (``depths`` blocks and an exchange) and ``heads`` override it.
         patches: sides of the fine and the coarse patches, pixels; with a convolutional stem, powers of two.
         mlp: hidden width of the perceptrons over that of the tokens; 3 in the paper.

@@ -69,7 +69,7 @@ def inject(backbone: nn.Module, rank: int, alpha: float | None = None, targets: 
     if not matrices:
         raise InputError(f"LoRA: {type(backbone).__name__} has no matrix that could be adapted; train it whole")
     for pattern in targets:
-        if not fnmatch.filter(matrices, pattern):
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in matrices):
             known = {re.sub(r"\b\d+\b", "*", name) for name in matrices}
             raise InputError(f"LoRA: {pattern!r} matches no module with a matrix; {near(pattern, known)}")
     chosen = [matrices[name] for name in matrices if any(fnmatch.fnmatchcase(name, pattern) for pattern in targets)]

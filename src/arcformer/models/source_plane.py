@@ -107,7 +107,7 @@ class Sourceformer(Backbone):
     Args:
         image_size: side of most images, pixels; nothing here depends on it.
         channels: number of channels of the images.
-        size: ``tiny`` (0.9 M parameters), ``small`` (23 M) or ``base`` (88 M), as of ``vit``; ``dim``, ``depth``,
+        size: ``tiny`` (0.9 M parameters), ``small`` (23 M) or ``base`` (90 M), as of ``vit``; ``dim``, ``depth``,
             ``heads`` and ``mlp``, the hidden width of the perceptrons (4 ``dim`` by default), each override it.
         patch: side of a patch, pixels; a power of two.
         source: cells on a side of the source's grid.

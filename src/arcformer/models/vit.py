@@ -57,7 +57,7 @@ class VisionTransformer(TokenBackbone):
     Args:
         image_size: side of most images, pixels. Learned positions are laid out for it and interpolated to others.
         channels: number of channels of the images.
-        size: ``tiny`` (0.9 M parameters), ``small`` (22 M), ``base`` (86 M), ``classifier-3x3`` (12 M) or
+        size: ``tiny`` (0.9 M parameters), ``small`` (22 M), ``base`` (89 M), ``classifier-3x3`` (12 M) or
             ``autoencoder-4x4`` (3.4 M); ``dim``, ``depth``, ``heads``, ``mlp``, the hidden width of the perceptrons
             (4 ``dim`` unless the size has its own), ``patch`` and ``stem`` each override it.
         patch: side of a patch, pixels; with a convolutional stem, a power of two. 8 unless the size has its own.

@@ -42,7 +42,7 @@ def annulus(theta_E: Tensor, x0: Tensor, y0: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def absorbed(lens: Tensor, ax: Tensor, ay: Tensor, x: Tensor, y: Tensor, area: Tensor) -> Tensor:
-    """How much of each smooth field (see ``without``) is in a deflection that is given in the annulus, (B, 9).
+    """How much of each smooth field (see ``without``) is in a deflection that is given in the annulus, (B, 10).
 
     Args:
         lens: the macromodel as ``Macromodel.stacked`` gives it, (13, B).

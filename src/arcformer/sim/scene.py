@@ -25,7 +25,10 @@ from arcformer.sim.refit import by_macromodel, by_source, explained, sums
 __all__ = ["Scene"]
 
 AT_ONCE = 10
-"""By how much fewer lenses are refitted at a time: each takes four times as many arrays, a call much of its time."""
+"""So many times fewer lenses are refitted at a time than rendered: each takes some forty images to work on.
+
+Not forty times fewer, for then the calls themselves would take much of the time.
+"""
 
 
 class Scene:

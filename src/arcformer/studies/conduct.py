@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from filelock import SoftFileLock, Timeout
 
-from arcformer.config import write
+from arcformer.config import flat, read, write
 from arcformer.disk import unwritable, whole
 from arcformer.errors import InputError
 from arcformer.studies.evaluate import as_json, evaluate
 from arcformer.studies.place import Outcome, Place, outcomes, places
 from arcformer.studies.results import write_results
-from arcformer.studies.study import Planned, Study, TestSection, plan
+from arcformer.studies.study import Planned, Study, TestSection, and_more, plan
 from arcformer.training import fit, load
 from arcformer.training.folder import Run, finished
 from arcformer.training.sources import open_labelled, open_test
@@ -82,7 +82,7 @@ def run(
 
 
 def check_folder(study: Study, out: Path) -> None:
-    """See that ``out`` is free, or this study's.
+    """See that ``out`` is free, or this study's: its axes may be others now, what is common to its runs may not.
 
     Raises:
         InputError: it is neither.
@@ -94,6 +94,15 @@ def check_folder(study: Study, out: Path) -> None:
             f"{out} is not empty and holds no {_mark(study, out).name}, so it is not of this study, and nothing is "
             "overwritten: name another folder"
         )
+    if _mark(study, out).exists():
+        there, here = flat(read(Study, _mark(study, out)).run), flat(study.run)
+        differing = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+        if differing:
+            name = differing[0]
+            raise InputError(
+                f"{out} holds a study with run.{name} = {there.get(name)!r}, here it is {here.get(name)!r}"
+                f"{and_more(len(differing) - 1)}: name another folder, with --out"
+            )
 
 
 def _tabulate(study: Study, planned: Sequence[Planned], out: Path) -> list[Outcome]:

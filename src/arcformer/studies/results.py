@@ -71,6 +71,8 @@ def write_results(outcomes: Sequence[Outcome], out: Path) -> None:
     seeds = seed_rows(outcomes)
     if seeds:
         _write_csv(seeds, out / "seeds.csv")
+    else:
+        (out / "seeds.csv").unlink(missing_ok=True)  # of a study that had seeds once
 
 
 def _cells(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:

@@ -2,7 +2,7 @@
 
 >>> study = read("runs/studies/backbones.toml")
 >>> [planned.label for planned in plan(study)]
-["ViT, seed 1", "Swin Transformer V2, seed 1", ...]
+["ViT, seed 1", "ResNet-18, seed 1", ...]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from arcformer.errors import InputError, near
 from arcformer.sim.presets import PRESETS
 from arcformer.training.recipe import RunConfig
 
-__all__ = ["Planned", "ReachSection", "Study", "TestSection", "plan", "read"]
+__all__ = ["Planned", "ReachSection", "Study", "TestSection", "and_more", "plan", "read"]
 
 LONGEST = 60
 """Characters of a label that go into the name of a folder."""
@@ -171,7 +171,7 @@ def plan(study: Study) -> list[Planned]:
         axes = {name: given.get(name) or _text(_at(found, name)) for name in names}
         runs.setdefault(digest(found), Planned(label, axes, found))
     if faults:
-        lines = [f"{line} (run {labels[0]!r}{_and_more(len(labels) - 1)})" for line, labels in faults.items()]
+        lines = [f"{line} (run {labels[0]!r}{and_more(len(labels) - 1)})" for line, labels in faults.items()]
         raise Faults(f"study {study.name}" if study.name else "the study", lines)
     return list(runs.values())
 
@@ -211,6 +211,10 @@ class _Value:
         if isinstance(value, dict) and "label" in value:
             text, sets = str(value["label"]), {name: item for name, item in value.items() if name != "label"}
             return cls(axis, text, text, _spelled_out(sets), labelled=True)
+        if isinstance(value, dict) and axis.partition(".")[0] not in RunConfig.model_fields:
+            raise InputError(
+                f"axis {axis}: no field of a run, so that each of its values needs a label; one has {', '.join(value)}"
+            )
         sets = value
         for part in reversed(axis.split(".")):
             sets = {part: sets}
@@ -288,7 +292,7 @@ def _spelled_out(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _and_more(others: int) -> str:
+def and_more(others: int) -> str:
     return f" and {others} more" if others else ""
 
 

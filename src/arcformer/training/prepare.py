@@ -94,11 +94,14 @@ def nothing_left_behind(folder: Path) -> Iterator[None]:
 
     So the folder can be named again when that is done. A run that has begun is left alone.
     """
-    fresh = not folder.exists() or not any(folder.iterdir())
+    new = not folder.exists()
+    fresh = new or not any(folder.iterdir())
     try:
         yield
     except InputError:
         if fresh and not (folder / "log.jsonl").exists():
             for name in WRITTEN:
                 (folder / name).unlink(missing_ok=True)
+            if new and folder.exists() and not any(folder.iterdir()):
+                folder.rmdir()
         raise

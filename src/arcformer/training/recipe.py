@@ -82,6 +82,12 @@ class LoRASection(Section):
     alpha: float | None = Field(default=None, gt=0)
     targets: tuple[str, ...] = ("*",)
 
+    @model_validator(mode="after")
+    def _something_to_scale(self) -> LoRASection:
+        if not self.rank and (self.alpha is not None or self.targets != ("*",)):
+            raise InputError("alpha and targets are of corrections, and with rank 0 there are none; set rank too")
+        return self
+
 
 class TrainingSection(Section):
     """How long, how fast, on what.
