@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from astropy import constants, units
@@ -51,6 +51,7 @@ class Oracle:
         zero_point: magnitude of one count per second; None where the source has an amplitude.
         z_source_convention: redshift of the source for which the Einstein radii are taken to be meant.
         empirical_psf: an image of the PSF, which takes the place of the Gaussian.
+        profile: of all components of the light.
     """
 
     num_pix: int
@@ -60,6 +61,7 @@ class Oracle:
     zero_point: float | None = None
     z_source_convention: float | None = None
     empirical_psf: NDArray[np.float64] | None = None
+    profile: ClassVar[str] = "SERSIC_ELLIPSE"
 
     def keywords(self, drawn: Mapping[str, Any]) -> Keywords:
         """Of a lens with drawn parameters: numbers, and arrays of deflectors and of components of the light."""
@@ -87,7 +89,7 @@ class Oracle:
             convention["z_source_convention"] = self.z_source_convention
         numerics = {"supersampling_factor": 1, "supersampling_convolution": False}
         lens = LensModel(profiles, **convention)
-        source, light = (LightModel(["SERSIC_ELLIPSE"] * count) for count in (sources, lights))
+        source, light = (LightModel([self.profile] * count) for count in (sources, lights))
         return ImageModel(data, psf, lens, source, light, kwargs_numerics=numerics)
 
     def image(self, keywords: Keywords) -> NDArray[np.float64]:
@@ -144,6 +146,8 @@ class Science(Oracle):
     A vortex is none of lenstronomy's profiles.
     """
 
+    profile: ClassVar[str] = "CORE_SERSIC"
+
     def keywords(self, drawn: Mapping[str, Any]) -> Keywords:
         centre = {"center_x": drawn["lens_x"], "center_y": drawn["lens_y"]}
         theta_E = drawn["theta_E"]
@@ -157,10 +161,11 @@ class Science(Oracle):
         halos = [
             truncated_nfw(*(drawn[f"subhalo_{name}"][i] for name in ("x", "y", "theta_E", "scale"))) for i in there
         ]
+        core = drawn.get("source_core", 0.0)
         return Keywords(
             ["EPL", "SHEAR", "MULTIPOLE", "MULTIPOLE", *["TNFW" for _ in there]],
             [halo, shear, *poles, *halos],
-            sersics(drawn, "source") + sersics(drawn, "source_clump"),
+            sersics(drawn, "source", core) + sersics(drawn, "source_clump", core),
             sersics(drawn, "light"),
         )
 
@@ -178,14 +183,15 @@ def truncated_nfw(x: float, y: float, theta_E: float, scale: float) -> dict[str,
     return {"Rs": scale, "alpha_Rs": alpha, "r_trunc": TAU * scale, "center_x": x, "center_y": y}
 
 
-def sersics(drawn: Mapping[str, Any], name: str) -> list[dict[str, float]]:
-    """Components of a light, none where nothing of this name was drawn."""
+def sersics(drawn: Mapping[str, Any], name: str, core: float = 0.0) -> list[dict[str, float]]:
+    """Components of a light, flat within ``core`` sizes; none where nothing of this name was drawn."""
     theirs = {"amplitude": "amp", "size": "R_sersic", "index": "n_sersic", "e1": "e1", "e2": "e2"}
     theirs |= {"x": "center_x", "y": "center_y"}
     if f"{name}_amplitude" not in drawn:
         return []
     columns = {other: np.atleast_1d(drawn[f"{name}_{own}"]) for own, other in theirs.items()}
-    return [{key: float(column[i]) for key, column in columns.items()} for i in range(len(columns["amp"]))]
+    shapes = [{key: float(column[i]) for key, column in columns.items()} for i in range(len(columns["amp"]))]
+    return [shape | {"Rb": core * shape["R_sersic"], "gamma": 0.0, "alpha": 2.0} for shape in shapes]
 
 
 ORACLES = {

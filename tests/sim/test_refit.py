@@ -61,9 +61,11 @@ def test_sums_count_what_stands_out_of_the_sky() -> None:
     assert torch.allclose((counted(light + 0.05) - counted(light - 0.05)) / 0.1, weights, atol=0.05)
 
 
-def test_derivatives_of_light_are_those_of_its_brightness() -> None:
+@pytest.mark.parametrize("core", [0.0, 0.1])
+def test_derivatives_of_light_are_those_of_its_brightness(core: float) -> None:
     """Each by its parameter is in the span of those given: they are right up to a factor."""
     drawn = a_draw()
+    drawn["source_core"].fill_(core)
     total, gradient, changes = light_derivatives(sersics(drawn, "source"), X, Y)
     assert torch.allclose(total, brightness(sersics(drawn, "source"), X, Y))
 
@@ -79,7 +81,7 @@ def test_derivatives_of_light_are_those_of_its_brightness() -> None:
             step = 1e-6 * torch.ones_like(values)
             truth = (shine(values + step, name, k) - shine(values - step, name, k))[..., None] / 2e-6
             left = truth - basis @ torch.linalg.lstsq(basis, truth).solution
-            assert float((left.norm(dim=1) / truth.norm(dim=1)).max()) < 1e-2, (name, k)  # the core of the cusp
+            assert float((left.norm(dim=1) / truth.norm(dim=1)).max()) < 1e-2, (name, k)  # where it is a cusp
     ahead, behind = (brightness(sersics(drawn, "source"), X + step, Y) for step in (1e-6, -1e-6))
     assert float(((ahead - behind) / 2e-6 - gradient[0]).norm() / gradient[0].norm()) < 1e-2
 

@@ -45,8 +45,10 @@ class Clumps:
     spread: Prior
     arms: int = 0
 
-    def draw(self, name: str, galaxy: Mapping[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        """Columns ``name_clump_x`` and the like, (B, number) each."""
+    def draw(
+        self, name: str, galaxy: Mapping[str, Tensor], generator: Generator, core: float = 0.0
+    ) -> dict[str, Tensor]:
+        """Columns ``name_clump_x`` and the like, (B, number) each; clumps and galaxy have a core of so many sizes."""
         own = {key: galaxy[f"{name}_{key}"][:, None] for key in ("x", "y", "size", "index", "amplitude")}
         shape = (len(own["x"]), self.number)
         share, size, spread = (prior.draw(shape, generator) for prior in (self.share, self.size, self.spread))
@@ -55,9 +57,9 @@ class Clumps:
             arm = (direction * self.arms / (2 * math.pi)).floor() * (2 * math.pi / self.arms)
             direction = FULL_TURN.draw((shape[0], 1), generator) + arm + 2 * (0.1 + spread).log()
         size, index = size * own["size"], torch.ones(shape, dtype=torch.float64)
-        flux = share * own["amplitude"] * sersic_flux(own["size"], own["index"])
+        flux = share * own["amplitude"] * sersic_flux(own["size"], own["index"], core)
         columns = {
-            "amplitude": flux / sersic_flux(size, index),
+            "amplitude": flux / sersic_flux(size, index, core),
             "size": size,
             "index": index,
             "e1": torch.zeros_like(size),
@@ -73,7 +75,8 @@ class Galaxy:
     """Priors of a Sersic profile, with clumps or without.
 
     Its brightness is given as ``amplitude``, at the half-light radius, or as ``magnitude``, of the smooth profile.
-    ``colours`` are magnitudes in the second band and the following less that in the first.
+    ``colours`` are magnitudes in the second band and the following less that in the first. Within ``core``, in sizes,
+    the profiles are flat, of the galaxy and of its clumps.
     """
 
     x: Prior
@@ -86,10 +89,13 @@ class Galaxy:
     magnitude: Prior | None = None
     clumps: Clumps | None = None
     colours: tuple[Prior, ...] = ()
+    core: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.amplitude is None) == (self.magnitude is None):
             raise InputError("a galaxy needs either amplitude or magnitude")
+        if self.core < 0:
+            raise InputError(f"core is {self.core}: a galaxy's core has a radius of 0 or more, in half-light radii")
 
     def draw(self, name: str, count: int, generator: Generator, zero_point: float | None) -> dict[str, Tensor]:
         """Parameters of ``count`` galaxies."""
@@ -99,9 +105,12 @@ class Galaxy:
             raise InputError(f"sizes and indices of {name} cannot be negative or zero; its priors are {self}")
         if self.magnitude is not None:
             flux = flux_of_magnitude(drawn[f"{name}_magnitude"], zero_point)
-            drawn[f"{name}_amplitude"] = flux / sersic_flux(drawn[f"{name}_size"], drawn[f"{name}_index"])
+            unit = sersic_flux(drawn[f"{name}_size"], drawn[f"{name}_index"], self.core)
+            drawn[f"{name}_amplitude"] = flux / unit
+        if self.core:
+            drawn[f"{name}_core"] = torch.full((count,), self.core, dtype=torch.float64)
         if self.clumps is not None:
-            drawn |= self.clumps.draw(name, drawn, generator)
+            drawn |= self.clumps.draw(name, drawn, generator, self.core)
         if self.colours:
             bands = [NOTHING, *self.colours]
             drawn[f"{name}_colour"] = torch.stack([10 ** (-0.4 * b.draw((count,), generator)) for b in bands], dim=1)

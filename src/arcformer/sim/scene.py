@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,6 +30,9 @@ AT_ONCE = 10
 
 Not forty times fewer, for then the calls themselves would take much of the time.
 """
+
+REFITTED = 3.0
+"""Half the side in arcsec of the central part whose light is refitted: farther out there is none to speak of."""
 
 
 class Scene:
@@ -73,11 +77,13 @@ class Scene:
         return colours[0].shape[1] if colours else 1
 
     def portions(self) -> Iterator[Tensor]:
-        """Rows of lenses to work on together: as many deflectors in each, and no more than fit a cache."""
+        """Rows of lenses to work on together: as many deflectors in each or none, and no more than fit a cache."""
         order = self._crowd.argsort(stable=True)
-        for rows in pieces(order, at_a_time(len(self), self.x.numel(), self.x.device)):
-            # a batch of one would be compiled anew
-            yield rows if len(rows) > 1 else rows.repeat(2)
+        few = at_a_time(len(self), self.x.numel(), self.x.device)
+        for alike in order.tensor_split([int((self._crowd == 0).sum())]):
+            for rows in pieces(alike, few) if len(alike) else ():
+                # a batch of one would be compiled anew
+                yield rows if len(rows) > 1 else rows.repeat(2)
 
     def brightness(self, rows: Tensor) -> Tensor:
         """Flux per arcsec^2 and second that the rays end on, (B, C, P), of the lenses in these rows."""
@@ -87,13 +93,21 @@ class Scene:
         if "light" in self.pictured or any(table.shape[2] for table in self.light):
             light = self._coloured("light", rows, self._unlensed("light", rows))
         if self.preset.projected and bent:
-            few = at_a_time(len(rows), AT_ONCE * self.x.numel(), self.x.device)
+            inside, part = self._central
+            few = at_a_time(len(rows), AT_ONCE * len(inside), self.x.device)
             for some in pieces(torch.arange(len(rows), device=rows.device), few):
-                behind = None if light is None else light[some]
-                source[some] = source[some] - self._explained(source[some], rows[some], behind)
+                there = some[:, None], inside
+                behind = None if light is None else light[some][:, :, inside]
+                source[there] -= part._explained(source[there], rows[some], behind)
         source = self._coloured("source", rows, source)
         total = source if light is None else source + light
         return total.clamp(min=0) if self.preset.projected else total
+
+    @cached_property
+    def _central(self) -> tuple[Tensor, Scene]:
+        """The pixels of the central part, (Q,), and the scene there."""
+        inside = ((self.x.abs() < REFITTED) & (self.y.abs() < REFITTED)).nonzero()[:, 0]
+        return inside, Scene(self.preset, self.parameters, self.x[inside], self.y[inside], self.compiled)
 
     def _explained(self, source: Tensor, rows: Tensor, light: Tensor | None) -> Tensor:
         """What of the brightness of a source (B, P) a smooth lens explains that is a little different.

@@ -48,7 +48,7 @@ FAINT = 0.05
 SPREADS = (1.0, 0.99, 0.95, 0.9, 0.75, 0.5, 0.25, 0.0)
 """How much of the distribution of d(s) is in the draws themselves; the rest is a Gaussian about each (West 1993)."""
 
-DERIVED = ("magnitude", "halo_mass", "exposure", "colour")
+DERIVED = ("magnitude", "halo_mass", "exposure", "colour", "core")
 """Ends of names of parameters of which others are made, or that an observer knows."""
 
 
