@@ -22,6 +22,10 @@ CHUNK = 64
 """Images, at most, that are simulated at once for a set that does not grow."""
 
 
+KEPT = ("clean", *INVARIANT_EXTRAS)
+"""Extras that augmentation keeps."""
+
+
 def chunk_size(classes: int) -> int:
     """Images in a batch of a stream of which a ``Beginning`` is taken: every class as often as any other."""
     return classes * max(1, CHUNK // classes)
@@ -86,7 +90,7 @@ class Held:
         batch_size: images per batch, whatever those of ``source`` are.
         seed: of the order.
         device: where the images are kept.
-        extras: whether the drawn parameters are kept too, and not the flux scale alone.
+        extras: whether the drawn parameters are kept too, and not only the noise-free image and the flux scale.
         progress: wraps the numbers of the batches of ``source`` while they are made, as a progress bar does.
     """
 
@@ -131,6 +135,6 @@ class Held:
     def _made(self, k: int) -> LensBatch:
         batch = self.transform(self.source.batch(k))
         if not self.extras:
-            kept = {name: extra for name, extra in batch.extras.items() if name in INVARIANT_EXTRAS}
+            kept = {name: extra for name, extra in batch.extras.items() if name in KEPT}
             batch = replace(batch, extras=kept)
         return batch.to(self.device)
