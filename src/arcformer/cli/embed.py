@@ -52,4 +52,4 @@ def embed(
     left_out(found.skipped, found.junk)
     unlike = sum(1 for lines in found.notes if lines)
     if unlike:
-        note(f"{unlike:,} of {len(found):,} images are unlike what the run has seen: see the notes in {catalogue}")
+        note(f"{unlike:,} of {len(found):,} images have a note in {catalogue}: read it before believing their features")
