@@ -26,6 +26,7 @@ from arcformer.data.transforms import Transform
 from arcformer.errors import InputError
 from arcformer.predict import Predictions, predict, write_predictions
 from arcformer.training import Run, RunConfig
+from arcformer.training.folder import Network
 from arcformer.training.recipe import build_task
 
 SIZE, SCALE = 40, 0.12  # of what the network sees
@@ -57,6 +58,7 @@ def run() -> Run:
         classes=batch.classes,
         target_names=(),
         metrics={},
+        network=Network(SIZE, 1, batch.classes),
     )
 
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from math import isnan, nan
+from dataclasses import dataclass
+from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from arcformer.batch import LensBatch
-from arcformer.data.centre import find_centre
-from arcformer.data.files import FORMATS, find_images, read_image
-from arcformer.data.image import BadFile
-from arcformer.data.resample import resample
-from arcformer.data.transforms import TransformSection
+from arcformer.data.files import FORMATS, find_images
 from arcformer.disk import unwritable, whole
 from arcformer.errors import InputError
-from arcformer.sim.presets import PRESETS
+from arcformer.seen import Seen, device_of, through
 from arcformer.studies.pictures import portrait
 from arcformer.studies.style import png
 
@@ -28,15 +24,6 @@ if TYPE_CHECKING:
     from arcformer.training import Run
 
 __all__ = ["Predicted", "Predictions", "check_folder", "predict", "write_predictions"]
-
-MUTE = (".npy", ".png", ".jpg", ".jpeg")
-"""Formats that never say their pixel scale: their files are taken to be like those of the run's preset."""
-
-AGREE = 0.01
-"""Pixel scales that differ by less than this share are the same."""
-
-FAR = 0.1
-"""A lens farther from the middle than this share of the image's shorter side is worth a note."""
 
 TABLE, SKIPPED = "predictions.csv", "skipped.txt"
 
@@ -117,15 +104,10 @@ def predict(
     """
     files, junk = find_images(paths)
     run.task.eval()
-    found, skipped = [], []
-    for path in progress(files):
-        try:
-            found.append(_predict(run, path, centre, options))
-        except BadFile as error:
-            if not skip_bad or len(skipped) + 1 == len(files):
-                raise
-            skipped.append(str(error))
-    return Predictions(tuple(found), tuple(skipped), junk)
+    skipped: list[str] = []
+    left_out = skipped if skip_bad else None
+    predicted = through(run, progress(files), partial(_predicted, run), skipped=left_out, centre=centre, **options)
+    return Predictions(tuple(predicted), tuple(skipped), junk)
 
 
 def write_predictions(
@@ -169,89 +151,13 @@ def write_predictions(
     return folder / TABLE, [folder / name for name in names]
 
 
-def _predict(run: Run, path: Path, centre: tuple[float, float] | None, options: dict[str, Any]) -> Predicted:
-    image, notes = _read(run, path, options)
-    lens = find_centre(image.to(_device(run))).cpu() if centre is None else _given(path, image, centre)
-    if centre is None:
-        notes += _astray(image, lens)
-    section = run.transform.section
-    try:
-        grid = resample(image, section.size, section.pixel_scale, lens)
-        seen = run.transform(image, centre=lens)
-        prediction = run.task.predict(seen.to(_device(run)))
-        notes += [*_lacking(image, grid, section, lens), *run.domain.departures(image, run.transform, lens)]
-    except InputError as error:
-        raise BadFile(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+def _predicted(run: Run, one: Seen) -> Predicted:
+    prediction = run.task.predict(one.seen.to(device_of(run)))
     table = {name: column[0] for name, column in run.task.table(prediction).items()}
-    y, x = (round(at, 2) for at in lens[0].tolist())
-    scale = float(f"{_scale(image):.6g}")
-    place = {"centre_y": y, "centre_x": x, "pixel_scale": "" if isnan(scale) else scale, "notes": "; ".join(notes)}
-    return Predicted(path, grid, seen, {"path": str(path)} | table | place, tuple(notes))
-
-
-def _read(run: Run, path: Path, options: dict[str, Any]) -> tuple[LensBatch, list[str]]:
-    """The image, with a pixel scale if the transform needs one, and notes on that scale."""
-    options = dict(options)
-    given = options.pop("pixel_scale", None)
-    image = read_image(path, classes=run.classes, **options)
-    if path.suffix.lower() in MUTE:  # nor do these say their unit
-        image = replace(image, unit=image.unit or run.domain.unit)
-    channels = image.images.shape[1]
-    if channels != run.domain.channels:
-        raise BadFile(
-            f"{path}: its image has {_channels(channels)}, but the run was trained on images of "
-            f"{_channels(run.domain.channels)}; give it such an image"
-        )
-    own = _scale(image)
-    if not isnan(own):
-        if given is not None and abs(given / own - 1) > AGREE:
-            return image, [f"the pixel scale is the file's own, {own:.3g} arcsec, not {given:.3g} as given"]
-        return image, []
-    notes = []
-    if given is None and path.suffix.lower() in MUTE:
-        preset = PRESETS.get(run.config.data.preset)
-        given = preset.pixel_scale
-        notes.append(
-            f"pixel scale and unit taken to be those of {preset.name}, {given:g} arcsec: the format does not hold them"
-        )
-    if given is None:
-        if run.transform.section.pixel_scale is not None:
-            raise BadFile(
-                f"{path}: does not say its pixel scale, and the run needs images of "
-                f"{run.transform.section.pixel_scale:g} arcsec per pixel; give pixel_scale (--pixel-scale) in arcsec"
-            )
-        return image, []
-    return replace(image, pixel_scale=torch.tensor([given], dtype=torch.float32)), notes
-
-
-def _given(path: Path, image: LensBatch, centre: tuple[float, float]) -> Tensor:
-    sides = image.images.shape[-2:]
-    if not all(-0.5 <= at <= side - 0.5 for at, side in zip(centre, sides, strict=True)):
-        raise BadFile(f"{path}: centre {centre[0]:g}, {centre[1]:g} lies outside of its {sides[0]} x {sides[1]} pixels")
-    return torch.tensor([centre], dtype=torch.float32)
-
-
-def _astray(image: LensBatch, lens: Tensor) -> list[str]:
-    """A note where the lens was found far from the middle, so that a person looks whether it is the lens."""
-    sides = torch.tensor(image.images.shape[-2:])
-    away = float((lens[0] - (sides - 1) / 2).norm())
-    if away <= FAR * float(sides.min()):
-        return []
-    scale = _scale(image)
-    distance = f"{away * scale:.2g} arcsec" if not isnan(scale) else f"{away:.2g} pixels"
-    return [f"lens found {distance} from the middle of the image"]
-
-
-def _lacking(image: LensBatch, grid: LensBatch, section: TransformSection, lens: Tensor) -> list[str]:
-    """Notes on the pixels that the network sees and nobody has observed: beyond the image, or bad."""
-    if grid.mask is None:
-        return []
-    unmasked = LensBatch(image.images, pixel_scale=image.pixel_scale)
-    outside = resample(unmasked, section.size, section.pixel_scale, lens).mask
-    beyond = 0.0 if outside is None else float(outside.float().mean())
-    bad = float(grid.mask.float().mean()) - beyond
-    named = {"lies beyond the image and is padded": beyond, "are bad pixels": bad}
-    return [f"{_percent(share)} of what the network sees {what}" for what, share in named.items() if share > 1e-6]
+    y, x = (round(at, 2) for at in one.centre)
+    scale = "" if isnan(one.pixel_scale) else float(f"{one.pixel_scale:.6g}")
+    place = {"centre_y": y, "centre_x": x, "pixel_scale": scale, "notes": "; ".join(one.notes)}
+    return Predicted(one.path, one.image, one.seen, {"path": str(one.path)} | table | place, one.notes)
 
 
 def _picture_names(paths: Sequence[Path]) -> list[str]:
@@ -297,19 +203,3 @@ def _pictures_in(table: Path) -> set[str]:
 
 def _number(value: str | float) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _scale(image: LensBatch) -> float:
-    return nan if image.pixel_scale is None else float(image.pixel_scale[0])
-
-
-def _device(run: Run) -> torch.device:
-    return next(run.task.parameters()).device
-
-
-def _channels(number: int) -> str:
-    return "1 channel" if number == 1 else f"{number} channels"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"

@@ -31,6 +31,8 @@ def test_the_verbs_are_those_that_are_documented() -> None:
         "study",
         "predict",
         "explain",
+        "embed",
+        "similar",
         "presets",
         "models",
         "tasks",

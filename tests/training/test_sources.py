@@ -106,3 +106,51 @@ def test_labelled_images_and_what_was_left_out_of_them(store: Path, tmp_path: Pa
         open_labelled(config(), tmp_path / "files")
     found = open_labelled(config(), tmp_path / "files", skip_bad=True)
     assert (len(found), len(found.catalogue.bad), found.catalogue.junk) == (COUNT, 1, 1)
+
+
+@pytest.mark.parametrize("kind", ["store", "files"])
+def test_few_labels_of_a_folder_are_as_many_of_each_class_and_the_same_for_all(
+    kind: str, request, tmp_path: Path
+) -> None:
+    folder, split = request.getfixturevalue(kind), tmp_path / "split.json"
+    split_files(config(f"data.folder={folder}"), split)
+    whole, validation = open_sources(config(f"data.folder={folder}"), split)
+
+    def ids(*overrides: str) -> list[str]:
+        source, same = open_sources(config(f"data.folder={folder}", *overrides), split)
+        assert len(same) == len(validation)
+        batches = [source.batch(k) for k in range(source.batches)]
+        labels = torch.cat([batch.labels for batch in batches])
+        assert torch.bincount(labels, minlength=3).unique().tolist() == [len(labels) // 3]
+        return [name for batch in batches for name in batch.ids]
+
+    few, more = ids("data.labels=4"), ids("data.labels=8")
+    assert len(few) == 12
+    assert set(few) < set(more) < {name for k in range(whole.batches) for name in whole.batch(k).ids}
+    assert ids("data.labels=4", "training.batch_size=5", "data.subset_seed=0") == few
+    assert set(ids("data.labels=4", "seed=1")) != set(few)
+    assert ids("data.labels=4", "seed=1", "data.subset_seed=0") == few
+    with pytest.raises(InputError, match=r"data\.labels is 40, and the training part holds \d+ images of no_sub"):
+        ids("data.labels=40")
+
+
+def test_simulated_sets_do_not_depend_on_the_batch_and_are_not_validated_on() -> None:
+    run = ("data.pixels=16", "data.labels=5", "data.validation=24")
+    one, validation = open_sources(config(*run), Path("unused"))
+    other, _ = open_sources(config(*run, "training.batch_size=3", "seed=4", "data.subset_seed=0"), Path("unused"))
+    assert len(images(one)) == 15
+    assert torch.equal(images(one), images(other))
+    assert shared(images(one), images(validation)) == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.count=8", "data.labels=3"], "count is 8, which does not hold labels = 3 images of each of 3 classes"),
+        (["data.count=8", "data.folder=x"], "count: for simulated images"),
+        (["data.subset_seed=3"], "set one of these too"),
+    ],
+)
+def test_sets_that_cannot_be_are_said_in_a_line(overrides: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        config(*overrides)

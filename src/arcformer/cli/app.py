@@ -10,12 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from arcformer.cli.doctor import doctor
+from arcformer.cli.embed import embed
 from arcformer.cli.evaluate import evaluate
 from arcformer.cli.explain import explain
 from arcformer.cli.names import models, tasks
 from arcformer.cli.predict import predict
 from arcformer.cli.presets import presets
 from arcformer.cli.show import show
+from arcformer.cli.similar import similar
 from arcformer.cli.simulate import simulate
 from arcformer.cli.study import study
 from arcformer.cli.train import train
@@ -30,6 +32,8 @@ VERBS: tuple[Callable[..., None], ...] = (
     study,
     predict,
     explain,
+    embed,
+    similar,
     presets,
     models,
     tasks,

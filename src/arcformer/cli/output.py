@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import typer
 
-__all__ = ["counted", "first_process", "left_out", "note", "say", "table"]
+from arcformer.errors import InputError
+
+__all__ = ["check_free", "counted", "first_process", "left_out", "note", "say", "table"]
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Where torchrun, Lightning, SLURM and LSF say which process this is."""
@@ -57,6 +60,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with console.capture() as captured:
         console.print(drawn)
     say("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def check_free(path: Path, force: bool) -> None:
+    """See that a file can be written: it is not there yet, or the user has said that it may be replaced.
+
+    Raises:
+        InputError: it is there, or is a folder.
+    """
+    if path.is_dir() or (path.exists() and not force):
+        raise InputError(f"{path} is there, and nothing is overwritten: name another with --out, or say --force")
 
 
 def first_process() -> bool:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,20 @@ if TYPE_CHECKING:
     from arcformer.predict import Predicted, Predictions
     from arcformer.training import Run
 
-__all__ = ["Band", "Centre", "Extension", "Files", "Folder", "PixelScale", "SkipBad", "looked", "predict", "printed"]
+__all__ = [
+    "Band",
+    "Centre",
+    "Extension",
+    "Files",
+    "Folder",
+    "PixelScale",
+    "SkipBad",
+    "looked",
+    "opened",
+    "predict",
+    "printed",
+    "reading",
+]
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILES", help="Images, or folders of them.")]
@@ -89,31 +102,41 @@ def looked(
     Raises:
         InputError: for faulty options, a run that is not one, an ``out`` that must not be written to, a bad file.
     """
-    import torch
-
     from arcformer.predict import check_folder, predict
     from arcformer.progress import track
-    from arcformer.training import load
 
-    options = {name: _number_or_name(given) for name, given in extensions.items()}
-    at = None if centre is None else _pair(centre)
-    if pixel_scale is not None and not 0 < pixel_scale < math.inf:
-        raise InputError(f"--pixel-scale {pixel_scale}: expected a positive number of arcsec")
+    options = reading(pixel_scale, centre, band, **extensions)
     if out is not None:
         check_folder(out)
+    run = opened(folder)
+    predictions = predict(run, files, skip_bad=skip_bad, progress=lambda paths: track(paths, "predicting"), **options)
+    return run, predictions
+
+
+def reading(
+    pixel_scale: float | None, centre: str | None, band: str | None, **extensions: str | None
+) -> dict[str, Any]:
+    """Options of reading as they stand on a command line, as ``predict`` and ``embed`` take them.
+
+    Raises:
+        InputError: for faulty ones.
+    """
+    if pixel_scale is not None and not 0 < pixel_scale < math.inf:
+        raise InputError(f"--pixel-scale {pixel_scale}: expected a positive number of arcsec")
+    named = {name: _number_or_name(given) for name, given in extensions.items()}
+    at = None if centre is None else _pair(centre)
+    return {"pixel_scale": pixel_scale, "centre": at, "band": band, **named}
+
+
+def opened(folder: Path) -> Run:
+    """The run in a folder, on the device that is there."""
+    import torch
+
+    from arcformer.training import load
+
     run = load(folder)
     run.task.to("cuda" if torch.cuda.is_available() else "cpu")
-    predictions = predict(
-        run,
-        files,
-        skip_bad=skip_bad,
-        centre=at,
-        progress=lambda paths: track(paths, "predicting"),
-        pixel_scale=pixel_scale,
-        band=band,
-        **options,
-    )
-    return run, predictions
+    return run
 
 
 def printed(found: Sequence[Predicted], as_json: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from arcformer.cli.output import say
+from arcformer.cli.output import check_free, say
 from arcformer.errors import InputError
 
 __all__ = ["show"]
@@ -53,8 +53,7 @@ def show(
     out = Path(f"{_name(what)}.png") if out is None else out
     if out.suffix.lower() not in PICTURES:
         raise InputError(f"--out {out}: expected a name that ends with {', '.join(PICTURES)}")
-    if out.is_dir() or (out.exists() and not force):
-        raise InputError(f"{out} is there, and nothing is overwritten: name another with --out, or say --force")
+    check_free(out, force)
     behind = [name for name, asked in (("convergence", convergence), ("source", source)) if asked]
     figure = drawn(
         what,

@@ -21,7 +21,7 @@ FAILED = 1
 """The exit code where a run has failed."""
 
 TESTED = ("auroc", "accuracy", "auroc_above_leak")
-COST = ("parameters", "seconds", "images_per_second")
+COST = ("parameters", "seconds", "seconds_before", "images_per_second")
 """What is shown on the terminal; the files hold all numbers."""
 
 
@@ -81,10 +81,11 @@ def _show(asked: Study, found: Sequence[Outcome]) -> None:
     from arcformer.studies.results import seed_rows
     from arcformer.tasks import TASKS
 
-    monitors = {TASKS.get(one.planned.config.task.name).monitor[0] for one in found}
+    monitors = {TASKS.get(one.planned.config.task.name).monitor[0] for one in found if not one.planned.first}
     metrics = TESTED if asked.test else [f"validation_{name}" for name in sorted(monitors)]
     reached = dict.fromkeys(name for one in found for name in one.numbers if name.startswith("images_to_"))
-    names = [*metrics, *reached, *COST]
+    known = {name for one in found for name in one.numbers}
+    names = [*metrics, *reached, *(name for name in COST if name in known)]
     rows = [
         (*_axes(one), one.state, *(_cell(one.numbers[name]) if name in one.numbers else "" for name in names))
         for one in found

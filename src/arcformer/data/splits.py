@@ -12,7 +12,7 @@ from pathlib import Path
 from arcformer.errors import InputError
 from arcformer.randomness import derive
 
-__all__ = ["FRACTIONS", "load_split", "save_split", "split"]
+__all__ = ["FRACTIONS", "few_of_each", "load_split", "save_split", "split"]
 
 FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
@@ -42,6 +42,38 @@ def split(names: Sequence[str], fractions: Mapping[str, float] = FRACTIONS, *, s
         part = min(bisect_right(edges, place), len(edges) - 1)  # rounding may leave a gap below one
         parts[order[part]].append(row)
     return parts
+
+
+def few_of_each(
+    names: Sequence[str], labels: Sequence[int], classes: Sequence[str], count: int, *, seed: int
+) -> list[int]:
+    """Indices of ``count`` of ``names`` for each class, the classes mixed; fewer are always a part of more.
+
+    Which ones and their order follow from the SHA-256 of (seed, name), whatever the other images and their order.
+
+    Args:
+        names, labels: of the images, the latter as indices into ``classes``.
+        count: images of each class.
+        seed: another seed, another choice.
+
+    Raises:
+        InputError: images without labels, or a class with fewer than ``count``.
+    """
+    if len(labels) != len(names):
+        raise InputError("data.labels: these images have no labels to choose by")
+
+    def place(row: int) -> int:
+        return derive(seed, "labels", names[row])
+
+    kept = []
+    for label, name in enumerate(classes):
+        rows = [row for row, own in enumerate(labels) if own == label]
+        if len(rows) < count:
+            raise InputError(
+                f"data.labels is {count}, and the training part holds {len(rows)} images of {name}; lower it"
+            )
+        kept += sorted(rows, key=place)[:count]
+    return sorted(kept, key=place)
 
 
 def save_split(path: str | Path, names: Sequence[str], parts: Mapping[str, Sequence[int]]) -> None:

@@ -72,6 +72,12 @@ class StoredBatches:
         return self.index.plan.ids(self.rows.tolist())
 
     @property
+    def labels(self) -> tuple[int, ...]:
+        """The classes of the images, in the order of the rows."""
+        size = self.index.plan.shard_size
+        return tuple(int(self._shard(row // size)["labels"][row % size]) for row in self.rows.tolist())
+
+    @property
     def batches(self) -> int:
         return -(-len(self) // self.batch_size)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -64,9 +65,12 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         dim: channels of the last feature map.
+        training_options: names of options that do not change what the network does when it is not trained; weights fit
+            whatever these are.
     """
 
     dim: int
+    training_options: ClassVar[tuple[str, ...]] = ("drop_path", "pretrained")
 
     @abstractmethod
     def features(self, images: Tensor, context: Tensor | None = None) -> list[FeatureMap]:
@@ -83,8 +87,13 @@ class Backbone(nn.Module, ABC):
         within blocks the inner ones.
         """
         lists = [module for module in self.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
-        found = dict.fromkeys(each for members in lists for each in members if any(True for _ in each.children()))
+        found = dict.fromkeys(each for members in lists for each in members if _has_parts(each))
         return [block for block in found if not any(part in found for part in block.modules() if part is not block)]
+
+
+def _has_parts(module: nn.Module) -> bool:
+    """Whether a module has parts of its own; what is added to its weights (``lora.py``) is none."""
+    return any(name != "parametrizations" for name, _ in module.named_children())
 
 
 class TokenBackbone(Backbone):

@@ -119,6 +119,8 @@ class Sourceformer(Backbone):
         InputError: for options that do not fit together.
     """
 
+    training_options = (*Backbone.training_options, "teach")
+
     def __init__(
         self,
         image_size: int,

@@ -26,6 +26,9 @@ from arcformer.training.sources import open_labelled, open_test
 
 __all__ = ["run"]
 
+PAUSE = 10
+"""Seconds between two looks at what another process is at work on."""
+
 COUNT = 3000
 """Images that are simulated for a test where the study does not say."""
 
@@ -44,7 +47,8 @@ def run(
     """Train and test every run of ``study`` that ``out`` does not hold yet, and write the tables.
 
     A run that was interrupted is resumed. One that fails is noted, with its reason, and the next one begins. Several
-    processes may do the same study in the same folder: each run is claimed by one of them, the others pass it over.
+    processes may do the same study in the same folder: each run is claimed by one of them, the others pass it over, or
+    wait for it where nothing is left but runs that begin with it.
 
     Args:
         out: new, empty, or with earlier runs of this study.
@@ -64,20 +68,37 @@ def run(
     with unwritable(out):
         out.mkdir(parents=True, exist_ok=True)
         write(study, _mark(study, out))
-    for number, (one, place) in enumerate(zip(planned, places(study, planned, out), strict=True), 1):
-        if not _is_due(place, retry, began):
-            continue
-        place.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with SoftFileLock(place.claim, timeout=1):
-                if not _is_due(place, retry, began):  # by now another process has done it
-                    continue
-                tell(f"{number} of {len(planned)}: {one.label}")
-                _attempt(one, place, quiet, tell)
-        except Timeout:
-            tell(f"{number} of {len(planned)}: {one.label}: claimed {place.state[1]}")
-            continue
-        _tabulate(study, planned, out)
+    where = {one.digest: place for one, place in zip(planned, places(study, planned, out), strict=True)}
+    awaited = {one.start.digest for one in planned if one.start is not None}
+    left, told = list(enumerate(planned, 1)), set()
+    while left:
+        later = []
+        for number, one in left:
+            title, place = f"{number} of {len(planned)}: {one.label}", where[one.digest]
+            start = None if one.start is None else where[one.start.digest]
+            if not _is_due(place, retry, began):
+                continue
+            if start is not None and not start.done and not start.failure.exists():
+                later.append((number, one))
+                continue
+            place.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with SoftFileLock(place.claim, timeout=1):
+                    if not _is_due(place, retry, began):  # by now another process has done it
+                        continue
+                    tell(title)
+                    _attempt(one, place, start, quiet, tell)
+            except Timeout:
+                if title not in told:
+                    tell(f"{title}: claimed {place.state[1]}")
+                told.add(title)
+                if one.digest in awaited:  # should its process end, another one has to do it
+                    later.append((number, one))
+                continue
+            _tabulate(study, planned, out)
+        if len(later) == len(left):
+            time.sleep(PAUSE)
+        left = later if any(one.start is not None for _, one in later) else []
     return _tabulate(study, planned, out)
 
 
@@ -130,10 +151,15 @@ def _is_due(place: Place, retry: bool, began: float) -> bool:
     return not place.failure.exists() or (retry and place.failure.stat().st_mtime < began)
 
 
-def _attempt(planned: Planned, place: Place, quiet: bool, tell: Callable[[str], None]) -> None:
+def _attempt(planned: Planned, place: Place, start: Place | None, quiet: bool, tell: Callable[[str], None]) -> None:
     place.failure.unlink(missing_ok=True)
     try:
-        trained = load(place.run) if finished(place.run) else fit(planned.config, place.run, resume=True, quiet=quiet)
+        config = planned.config
+        if start is not None:
+            if not start.done:
+                raise InputError(f"it begins with {planned.config.init}, which failed: {start.state[1]}")
+            config = config.model_copy(update={"init": start.run})
+        trained = load(place.run) if finished(place.run) else fit(config, place.run, resume=True, quiet=quiet)
         if place.test is not None and place.tested is not None:
             _test(trained, place.test, place.tested)
         tell(f"  done in {trained.metrics['seconds']:,.0f} s of training")

@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from arcformer import config
 from arcformer.errors import InputError
-from arcformer.studies.study import Planned, ReachSection, Study, TestSection, digest
+from arcformer.studies.study import Planned, ReachSection, Study, TestSection, begins_with, digest
 from arcformer.training.folder import finished
 from arcformer.training.recipe import RunConfig
 
@@ -115,13 +115,16 @@ def places(study: Study, planned: Iterable[Planned], out: Path) -> list[Place]:
     So neither another label nor a new option of the library, which its default does not change, begins a run anew.
     """
     there = {_digest_of(folder): folder for folder in sorted((out / "runs").glob("*-*"))}
-    return [Place(there.get(digest(one.config), out / "runs" / one.folder), study.test) for one in planned]
+    return [
+        Place(there.get(one.digest, out / "runs" / one.folder), None if one.first else study.test) for one in planned
+    ]
 
 
 def outcomes(study: Study, planned: Iterable[Planned], out: Path) -> list[Outcome]:
     """What has become of the runs of a study, as the files in ``out`` tell it."""
     planned = list(planned)
-    return [_outcome(one, place, study) for one, place in zip(planned, places(study, planned, out), strict=True)]
+    where = {one.digest: place for one, place in zip(planned, places(study, planned, out), strict=True)}
+    return [_outcome(one, where, study) for one in planned]
 
 
 def _text_of(path: Path) -> str | None:
@@ -132,7 +135,8 @@ def _text_of(path: Path) -> str | None:
         return None
 
 
-def _outcome(planned: Planned, place: Place, study: Study) -> Outcome:
+def _outcome(planned: Planned, where: Mapping[str, Place], study: Study) -> Outcome:
+    place = where[planned.digest]
     state, note = place.state
     if state != "done":
         return Outcome(planned, place, state, note, {}, dict.fromkeys(FACTS, ""))
@@ -142,6 +146,9 @@ def _outcome(planned: Planned, place: Place, study: Study) -> Outcome:
     validated = {name: value for name, value in facts["validation"].items() if isinstance(value, int | float)}
     numbers |= {f"validation_{name}": Number(value) for name, value in validated.items()}
     numbers |= {name: Number(facts[name], unit) for name, unit in COST.items()}
+    earlier = [json.loads((where[one.digest].run / "metrics.json").read_text()) for one in planned.starts]
+    for name in ("images_seen", "seconds") if earlier else ():
+        numbers[f"{name}_before"] = Number(sum(one[name] for one in earlier), COST[name])
     if study.reach:
         reached = _reached(study.reach, place.run / "log.jsonl")
         if reached is not None:
@@ -163,8 +170,14 @@ def _reached(reach: ReachSection, log: Path) -> int | None:
 
 
 def _digest_of(folder: Path) -> str:
-    """The digest of the configuration in a folder, as this version of the library has it; else what the name says."""
+    """The digest of the configuration in a folder, as this version of the library has it; else what the name says.
+
+    What the run began with is looked for beside it, by its name, so that a study may be moved.
+    """
     try:
-        return digest(config.read(RunConfig, folder / "run" / "config.toml"))
+        found = config.read(RunConfig, folder / "run" / "config.toml")
     except InputError:
         return folder.name.rpartition("-")[2]
+    if found.init is not None and found.init.parts[-3:-2] == (folder.parent.name,):
+        found = begins_with(found, _digest_of(folder.parent / found.init.parent.name))
+    return digest(found)

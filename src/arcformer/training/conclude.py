@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torchmetrics import Metric
 
 from arcformer.batch import LensBatch
+from arcformer.data.fixed import Held
 from arcformer.disk import whole
 from arcformer.models.lora import merge
 from arcformer.tasks import Task
@@ -17,6 +19,7 @@ from arcformer.training.journal import Journal, plain
 from arcformer.training.module import TrainedTask
 from arcformer.training.pipeline import Pipeline
 from arcformer.training.provenance import commit, device_name, versions
+from arcformer.training.start import Start
 
 __all__ = ["conclude", "measured"]
 
@@ -35,9 +38,8 @@ def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
     merge(task)
     metrics = measured(task, [pipeline.validation[k] for k in range(pipeline.validation_batches)], device)
     sample = pipeline.sample
-    network = Network(
-        sample.images.shape[-1], sample.images.shape[1], pipeline.train.source.classes, sample.target_names
-    )
+    source = pipeline.train.source
+    network = Network(module.image_size, sample.images.shape[1], source.classes, sample.target_names)
     save_weights(task.cpu(), network, pipeline.folder / "model.safetensors")
     facts = {
         "validation": plain(metrics),
@@ -45,6 +47,8 @@ def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
         "monitor": module.best.metric,
         "seed": config.seed,
         "split_seed": config.data.split_seed,
+        **({"start": asdict(start)} if (start := Start.load(pipeline.folder)) else {}),
+        **({"training_images": len(source)} if isinstance(source, Held) else {}),
         **journal.cost,
         "parameters": sum(parameter.numel() for parameter in task.parameters()),
         "parameters_trained": trained,

@@ -1,8 +1,8 @@
 """The run folder: what a finished run leaves behind, and ``load``, which gives it back without a pickle.
 
 ``config.toml``, ``model.safetensors``, ``transform.json``, ``domain.json``, ``metrics.json``, ``log.jsonl``; for files
-from a folder ``split.json``, and ``skipped.txt`` where some were bad. ``metrics.json`` is written last: where it is,
-the run is finished.
+from a folder ``split.json``, and ``skipped.txt`` where some were bad; ``start.json`` of a run that began with the
+weights of another. ``metrics.json`` is written last: where it is, the run is finished.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Run:
         domain: what its training images were like.
         classes, target_names: in the order of the labels and of the targets.
         metrics: what ``metrics.json`` holds.
+        network: what its network was built for.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Run:
     classes: tuple[str, ...]
     target_names: tuple[str, ...]
     metrics: dict[str, Any]
+    network: Network
 
 
 def load(folder: str | Path) -> Run:
@@ -87,6 +89,7 @@ def load(folder: str | Path) -> Run:
         classes=network.classes,
         target_names=network.target_names,
         metrics=_load_metrics(folder / "metrics.json"),
+        network=network,
     )
 
 

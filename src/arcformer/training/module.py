@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from arcformer.training.pipeline import Pipeline
 from arcformer.training.precision import autocast, faster_precision
 from arcformer.training.recipe import RunConfig, build_task
 from arcformer.training.schedule import rate_factor
+from arcformer.training.start import Start
 
 __all__ = ["Best", "TrainedTask"]
 
@@ -59,11 +60,15 @@ class TrainedTask(LightningModule):
 
     Lightning's own record of its loops goes back to the start of an epoch; there are none here. So a resume file holds
     the number of steps instead, and the counters are set to it.
+
+    Args:
+        weights: that the backbone begins with; None: those that are drawn, or that a resume file holds.
     """
 
-    def __init__(self, config: RunConfig):
+    def __init__(self, config: RunConfig, weights: Mapping[str, Tensor] | None = None):
         super().__init__()
         self.config = config
+        self._weights = weights
         chosen = config.training.precision
         self.precision: str | None = None if chosen == "auto" else chosen
         self.last: dict[str, Tensor] = {}
@@ -83,7 +88,17 @@ class TrainedTask(LightningModule):
         _, channels, height, width = self.pipeline.sample.images.shape
         if height != width:
             raise InputError(f"images of {height} x {width} pixels: a network takes squares; set transform.size")
-        self.task = build_task(self.config, self.pipeline.train.source.classes, height, channels, training=True)
+        start, classes = Start.load(self.pipeline.folder), self.pipeline.train.source.classes
+        if start is not None and start.channels != channels:
+            raise InputError(
+                f"init: the backbone of {start.run} takes images of {start.channels} channel(s), these have {channels}"
+            )
+        self.image_size = height if start is None else start.image_size
+        size, weights = self.image_size, self._weights
+        self.task = build_task(self.config, classes, size, channels, training=True, weights=weights)
+        self._weights = None
+        if self.config.training.freeze:
+            self.task.backbone.eval()  # it drops nothing and counts nothing; Lightning leaves modes as they are
         for parameter in self.task.frozen_parameters():
             parameter.requires_grad_(False)
         self.average = averaged(self.task) if self.config.training.ema else None

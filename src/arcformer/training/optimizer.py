@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from arcformer.errors import InputError
+from arcformer.models.depth import depths
 from arcformer.tasks import Task
 from arcformer.training.recipe import TrainingSection
 
@@ -55,20 +57,34 @@ def optimizer(task: Task, training: TrainingSection) -> Optimizer:
     ``muon`` (Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982): the weights of the backbone's linear maps follow
     their momentum made orthogonal, scaled so that a step is as large as one of AdamW at the same rate; AdamW moves the
     rest: stem, positions, norms, biases, heads, and the factors of corrections of low rank (``models/lora.py``).
+    Under either, ``training.layer_decay`` lowers the rates of the backbone towards the image (``models/depth.py``).
+
+    Raises:
+        InputError: no parameter takes a gradient.
     """
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    if not trained:
+        raise InputError(f"nothing of {type(task).__name__} is left to train; leave training.freeze out")
     matrices = _matrices(task.backbone) if training.optimizer == "muon" else []
     others = {id(parameter) for parameter in trained} - {id(parameter) for parameter in matrices}
     trained = [parameter for parameter in trained if id(parameter) in others]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    adamw = AdamW([group for group in groups if group["params"]], training.rate, training.betas, fused=True)
-    if not matrices:
-        return adamw
-    muon = Muon(matrices, training.rate, training.weight_decay, adjust_lr_fn="match_rms_adamw")
-    return Joint(muon, adamw)
+    levels = depths(task.backbone) if training.layer_decay < 1 else {}
+
+    def groups(parameters: Iterable[Tensor]) -> list[dict[str, Any]]:
+        """Parameters with the same decay and rate together."""
+        found: dict[tuple[float, float], list[Tensor]] = {}
+        for parameter in parameters:
+            decay = training.weight_decay if parameter.ndim > 1 else 0.0
+            rate = training.rate * training.layer_decay ** levels.get(id(parameter), 0)
+            found.setdefault((decay, rate), []).append(parameter)
+        return [{"params": those, "weight_decay": decay, "lr": rate} for (decay, rate), those in found.items()]
+
+    parts: list[Optimizer] = []
+    if matrices:
+        parts.append(Muon(groups(matrices), training.rate, training.weight_decay, adjust_lr_fn="match_rms_adamw"))
+    if trained:
+        parts.append(AdamW(groups(trained), training.rate, training.betas, fused=True))
+    return parts[0] if len(parts) == 1 else Joint(*parts)
 
 
 def _matrices(backbone: nn.Module) -> list[Tensor]:

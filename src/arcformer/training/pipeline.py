@@ -9,14 +9,17 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from rich.console import Console
 from torch.utils.data import DataLoader, Dataset
 
 from arcformer.batch import LensBatch
 from arcformer.data.augment import Symmetries, dihedral
+from arcformer.data.fixed import Held
 from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
 from arcformer.data.transforms import Transform
 from arcformer.errors import InputError
+from arcformer.progress import track
 from arcformer.randomness import stream
 from arcformer.training.recipe import RunConfig
 from arcformer.training.sources import open_sources
@@ -28,6 +31,7 @@ class Prepared(Dataset[LensBatch]):
     """Batch k of a source, transformed and then turned at random: a pure function of k.
 
     Args:
+        transform: None: the images of the source are transformed.
         seed, symmetries: of the augmentation; batch k draws from its own stream.
         keep: whether a batch stays in memory once it is made.
     """
@@ -35,7 +39,7 @@ class Prepared(Dataset[LensBatch]):
     def __init__(
         self,
         source: BatchSource,
-        transform: Transform,
+        transform: Transform | None,
         *,
         seed: int = 0,
         symmetries: Symmetries = "none",
@@ -48,7 +52,9 @@ class Prepared(Dataset[LensBatch]):
     def __getitem__(self, k: int) -> LensBatch:
         if k in self._kept:
             return self._kept[k]
-        batch = dihedral(self.transform(self.source.batch(k)), stream(self.seed, "augment", k), self.symmetries)
+        batch = self.source.batch(k)
+        batch = batch if self.transform is None else self.transform(batch)
+        batch = dihedral(batch, stream(self.seed, "augment", k), self.symmetries)
         if self.keep:
             self._kept[k] = batch
         return batch
@@ -81,23 +87,28 @@ class Timed:
 class Pipeline(LightningDataModule):
     """The training and validation batches of a run. Step s on rank r of w takes training batch s * w + r.
 
-    Where training is on an accelerator, images are simulated on it too, and workers have nothing to do. The transform
-    and the split of files are read from the run's folder, where they must be by now.
+    Where training is on an accelerator, images are simulated on it too, and workers have nothing to do; neither have
+    they where the training images are few enough to be held, which they are on the device that is trained on. The
+    transform and the split of files are read from the run's folder, where they must be by now.
 
     Attributes:
         train, validation: prepared batches.
         sample: the first training batch.
     """
 
-    def __init__(self, config: RunConfig, folder: Path):
+    def __init__(self, config: RunConfig, folder: Path, console: Console | None = None):
         super().__init__()
-        self.config, self.folder = config, folder
+        self.config, self.folder, self.console = config, folder, console
 
     def setup(self, stage: str) -> None:
         transform = Transform.load(self.folder / "transform.json")
         train, validation = open_sources(self.config, self.folder / "split.json", self._simulated_on)
         simulated = self.config.data.folder is None  # as many images as were asked for, and costly to make again
-        self.train = Prepared(train, transform, seed=self.config.seed, symmetries=self.config.augment)
+        turned = {"seed": self.config.seed, "symmetries": self.config.augment}
+        if self.config.data.fixed:
+            self.train = Prepared(self._held(train, transform), None, **turned)
+        else:
+            self.train = Prepared(train, transform, **turned)
         self.validation = Prepared(validation, transform, keep=simulated)
         self.sample = self.train[0]  # in this process: what the user got wrong is said here, not in a worker
 
@@ -124,6 +135,17 @@ class Pipeline(LightningDataModule):
             )
         return self._loader(self.validation, range(rank, self.validation_batches, world))
 
+    def _held(self, source: BatchSource, transform: Transform) -> Held:
+        return Held(
+            source,
+            transform,
+            batch_size=self.config.training.batch_size,
+            seed=self.config.seed,
+            device=self._simulated_on,
+            extras=self.config.augment == "none",  # turned images lose them in any case
+            progress=lambda numbers: track(numbers, "training images", unit="batches", console=self.console),
+        )
+
     @property
     def _simulated_on(self) -> torch.device:
         device = self._running.strategy.root_device
@@ -138,8 +160,9 @@ class Pipeline(LightningDataModule):
         chosen = self.config.data.workers
         workers = min(8, (os.cpu_count() or 1) // 2) if chosen is None else chosen
         accelerated = self._running.strategy.root_device.type == "cuda"
-        made_there = isinstance(prepared.source, SimulatedBatches) and accelerated
-        if prepared.keep or made_there:
+        held = isinstance(prepared.source, Held)
+        made_there = accelerated and (held or isinstance(prepared.source, SimulatedBatches))
+        if prepared.keep or held or made_there:
             workers = 0  # what is kept is kept in this process, and this one has the device
         return DataLoader(
             prepared,

@@ -12,19 +12,22 @@ from rich.console import Console
 from arcformer.batch import LensBatch
 from arcformer.config import flat, read, write
 from arcformer.data.domain import Domain
+from arcformer.data.source import BatchSource
 from arcformer.data.transforms import Transform
 from arcformer.disk import whole
 from arcformer.errors import InputError
 from arcformer.progress import track
+from arcformer.training.folder import Run
 from arcformer.training.recipe import RunConfig
 from arcformer.training.sources import open_sources, split_files
+from arcformer.training.start import Start, scaled_alike
 
 __all__ = ["check_folder", "nothing_left_behind", "prepare"]
 
 FITTED_ON = 512
 """Training images, at least, that the transform and the domain are fitted on."""
 
-WRITTEN = ("config.toml", "split.json", "skipped.txt", "transform.json", "domain.json")
+WRITTEN = ("config.toml", "split.json", "skipped.txt", "start.json", "transform.json", "domain.json")
 
 
 def check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
@@ -53,8 +56,10 @@ def check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
         raise InputError(f"{folder} holds a run of another configuration: {'; '.join(differing)}")
 
 
-def prepare(config: RunConfig, folder: Path, console: Console) -> None:
+def prepare(config: RunConfig, folder: Path, console: Console, start: Run | None = None) -> None:
     """Write ``config.toml``, ``split.json``, ``transform.json`` and ``domain.json``, those that are not there yet.
+
+    And ``start.json``, of a run that begins with the weights of ``start``.
 
     Raises:
         InputError: unusable data.
@@ -70,14 +75,28 @@ def prepare(config: RunConfig, folder: Path, console: Console) -> None:
                 (folder / "skipped.txt").write_text("\n".join(bad) + "\n")
     if not (folder / "domain.json").exists():
         train, _ = open_sources(config, folder / "split.json")
-        enough = -(-FITTED_ON // config.training.batch_size)
-        first = range(min(enough, train.batches or enough))
-        batches = [train.batch(k) for k in track(first, "first images", unit="batches", console=console)]
-        transform = _of_one_size(Transform(config.transform).fit(batches), batches[0])
+        batches = list(track(_first(train), "first images", unit="batches", console=console))
+        if start is None:
+            transform = Transform(config.transform).fit(batches)
+        else:
+            transform, scaling = scaled_alike(start, config.transform, batches)
+            replace(Start.of(start), scaling=scaling).save(folder)
+        transform = _of_one_size(transform, batches[0])
         with whole(folder / "transform.json") as path:
             transform.save(path)
         with whole(folder / "domain.json") as path:
             Domain.fit(batches, transform).save(path)
+
+
+def _first(source: BatchSource) -> Iterator[LensBatch]:
+    """The first batches of a source, until there are enough images."""
+    images = 0
+    for k in range(source.batches or FITTED_ON):
+        batch = source.batch(k)
+        images += len(batch)
+        yield batch
+        if images >= FITTED_ON:
+            return
 
 
 def _of_one_size(transform: Transform, batch: LensBatch) -> Transform:

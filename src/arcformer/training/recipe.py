@@ -5,24 +5,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from torch import Tensor
 
 from arcformer.config import Component, Section, component
 from arcformer.data.augment import Symmetries
 from arcformer.data.observed import observed
 from arcformer.data.transforms import TransformSection
 from arcformer.errors import InputError
-from arcformer.models import BACKBONES
+from arcformer.models import BACKBONES, Backbone
+from arcformer.models.depth import depths
 from arcformer.models.lora import inject
 from arcformer.models.recompute import recompute
 from arcformer.sim.presets import PRESETS, Preset
 from arcformer.tasks import TASKS, Task
 
-__all__ = ["DataSection", "LoRASection", "RunConfig", "TrainingSection", "build_task"]
+__all__ = ["DataSection", "LoRASection", "RunConfig", "TrainingSection", "build_task", "check_trainable"]
 
 
 def _known_preset(name: str) -> str:
@@ -38,6 +41,10 @@ class DataSection(Section):
     ``pixels``: side of the central part that is rendered; None: the whole image of the preset.
     ``psf``: a FITS file with the PSF, or a set of them, that simulated images are seen through.
     ``sources``, ``lenses``: folders of FITS stamps of galaxies that are lensed, or whose light is the lens's.
+    ``count``: how many images are simulated to train on, again and again; None: new ones without end.
+    ``labels``: how many labelled images of each class are trained on, of a folder or simulated; None: all that come.
+    ``subset_seed``: which images these are; None: those of the run's seed. They do not depend on the batch size, and
+    fewer are a part of more. They are made once and held in memory.
     ``validation``: how many images are simulated to validate on. A folder gives a tenth of its files, by hash.
     ``split_seed``: another seed, another split of the folder.
     ``skip_bad``: whether bad files of a folder are left out, and listed, or are an error.
@@ -50,6 +57,9 @@ class DataSection(Section):
     psf: Path | None = None
     sources: Path | None = None
     lenses: Path | None = None
+    count: int | None = Field(default=None, ge=1)
+    labels: int | None = Field(default=None, ge=1)
+    subset_seed: int | None = None
     validation: int = Field(default=1536, ge=1)
     split_seed: int = 0
     skip_bad: bool = False
@@ -57,12 +67,31 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
-        simulated = [name for name in ("pixels", "psf", "sources", "lenses") if getattr(self, name) is not None]
+        names = ("pixels", "psf", "sources", "lenses", "count")
+        simulated = [name for name in names if getattr(self, name) is not None]
         if self.folder is not None and simulated:
             raise InputError(
-                f"{', '.join(simulated)}: for simulated images; those of a folder are cropped by transform.size"
+                f"{', '.join(simulated)}: for simulated images; those of a folder are cropped by transform.size and "
+                "are as many as there are, or data.labels of each class"
             )
         return self
+
+    @model_validator(mode="after")
+    def _enough_of_each(self) -> DataSection:
+        classes = PRESETS.get(self.preset).classes
+        if self.count is not None and self.labels is not None and self.count < self.labels * len(classes):
+            raise InputError(
+                f"count is {self.count}, which does not hold labels = {self.labels} images of each of {len(classes)} "
+                "classes; lower labels, or raise count or leave it out"
+            )
+        if self.subset_seed is not None and not self.fixed:
+            raise InputError("subset_seed chooses the images of count or labels; set one of these too")
+        return self
+
+    @property
+    def fixed(self) -> bool:
+        """Whether training goes over the same images again and again, few enough to be held in memory."""
+        return self.count is not None or self.labels is not None
 
     @property
     def simulated(self) -> Preset:
@@ -108,6 +137,9 @@ class TrainingSection(Section):
     ``accelerator``, ``devices``, ``num_nodes``, ``strategy``: as Lightning's Trainer takes them.
     ``compile``: whether the loss is compiled with ``torch.compile``.
     ``recompute``: whether what the blocks compute is computed again in the backward pass, to save memory.
+    ``layer_decay``: the rate of each block of the backbone is this times that of the block above it, the stem's the
+    lowest; head and whatever else is above the backbone learn at ``rate``. 1: all at the same rate.
+    ``freeze``: whether the backbone stays as it is, and what is above it is trained alone.
     ``lora``: whether the backbone is trained whole, or is frozen but for corrections of low rank.
     """
 
@@ -130,13 +162,27 @@ class TrainingSection(Section):
     strategy: str = "auto"
     compile: bool = False
     recompute: bool = False
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    freeze: bool = False
     lora: LoRASection = LoRASection()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> TrainingSection:
+        asked = {"lora": self.lora.rank > 0, "layer_decay": self.layer_decay < 1, "recompute": self.recompute}
+        moving = [name for name, is_asked in asked.items() if is_asked]
+        if self.freeze and moving:
+            raise InputError(f"freeze: of a frozen backbone nothing is trained, so that {moving[0]} has no meaning")
+        return self
 
 
 class RunConfig(Section):
-    """A run, whole: the same configuration gives the same run on the same machine."""
+    """A run, whole: the same configuration gives the same run on the same machine.
+
+    ``init``: the folder of a finished run whose backbone this one begins with (``training/start.py``).
+    """
 
     seed: int = 0
+    init: Path | None = None
     data: DataSection = DataSection()
     transform: TransformSection = TransformSection()
     augment: Symmetries = "half-turn"
@@ -146,16 +192,55 @@ class RunConfig(Section):
 
 
 def build_task(
-    config: RunConfig, classes: Sequence[str], image_size: int, channels: int, *, training: bool = False
+    config: RunConfig,
+    classes: Sequence[str],
+    image_size: int,
+    channels: int,
+    *,
+    training: bool = False,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Task:
-    """The task of a configuration, with its backbone, for square images of ``image_size`` pixels; weights as drawn.
+    """The task of a configuration, with its backbone, for square images of ``image_size`` pixels.
 
-    ``training``: as it is to be trained, with what ``config.training`` makes of the backbone. That is done before the
-    task is built, so that what a task copies of the backbone, as a teacher, is alike.
+    Args:
+        classes: names of the classes.
+        training: as it is to be trained, with what ``config.training`` makes of the backbone. That is done before the
+            task is built, so that what a task copies of the backbone, as a teacher, is alike.
+        weights: that the backbone begins with; None: as drawn.
     """
     backbone = BACKBONES.get(config.backbone.name)(image_size, channels, **config.backbone.options)
-    if training and config.training.recompute:
-        recompute(backbone)
-    if training and config.training.lora.rank:  # afterwards: what it adds to a layer would look like parts of a block
-        inject(backbone, **config.training.lora.model_dump())
+    if weights is not None:
+        backbone.load_state_dict(weights)
+    if training:
+        _made_trainable(backbone, config.training)
     return TASKS.get(config.task.name)(backbone, tuple(classes), **config.task.options)
+
+
+def check_trainable(config: RunConfig) -> None:
+    """See that training can make of the backbone what it is to, before anything is read, simulated or trained.
+
+    The backbone is built without memory, for images of one channel, on which its blocks and matrices do not depend.
+
+    Raises:
+        InputError: corrections of a rank that is too high or that match nothing, a backbone without blocks.
+    """
+    training = config.training
+    if not (training.lora.rank or training.recompute or training.layer_decay < 1):
+        return
+    try:
+        with torch.device("meta"):
+            backbone = BACKBONES.get(config.backbone.name)(config.transform.size or 64, 1, **config.backbone.options)
+            _made_trainable(backbone, training)
+    except (NotImplementedError, RuntimeError):  # one that cannot be built without memory is looked at when it is
+        return
+    if training.layer_decay < 1:
+        depths(backbone)
+
+
+def _made_trainable(backbone: Backbone, training: TrainingSection) -> None:
+    if training.freeze:
+        backbone.requires_grad_(False)
+    if training.recompute:
+        recompute(backbone)
+    if training.lora.rank:  # afterwards: what it adds to a layer would look like parts of a block
+        inject(backbone, **training.lora.model_dump())

@@ -23,8 +23,9 @@ from arcformer.training.module import TrainedTask
 from arcformer.training.pipeline import Pipeline
 from arcformer.training.prepare import check_folder, nothing_left_behind, prepare
 from arcformer.training.progress import Bar
-from arcformer.training.recipe import RunConfig, TrainingSection
+from arcformer.training.recipe import RunConfig, TrainingSection, check_trainable
 from arcformer.training.resume import ResumeFiles, SaveEvery, resume_files
+from arcformer.training.start import start_of
 
 __all__ = ["fit"]
 
@@ -42,8 +43,9 @@ def fit(config: RunConfig, folder: str | Path, *, resume: bool = False, quiet: b
         quiet: no progress bar, not even on a terminal.
 
     Raises:
-        InputError: something lies in ``folder`` already, or with ``resume`` a run of another configuration; unusable
-            data; a device or strategy that is not there; a loss that is not finite.
+        InputError: something lies in ``folder`` already, or with ``resume`` a run of another configuration; an
+            ``init`` that is not a finished run of the same backbone; unusable data; a device or strategy that is not
+            there; a loss that is not finite.
         KeyboardInterrupt: on Ctrl-C; ``resume`` goes on from the newest resume file.
     """
     first = not _get_rank()  # None where this is the only process; of the environment, as it is now
@@ -53,12 +55,16 @@ def fit(config: RunConfig, folder: str | Path, *, resume: bool = False, quiet: b
     if resume and finished(folder):
         console.print(f"the run in {folder} is finished already")
         return load(folder)
-    module, pipeline, journal = TrainedTask(config), Pipeline(config, folder), Journal(folder / "log.jsonl")
     files = folder / "resume"
+    check_trainable(config)
+    start = None if resume_files(files) else start_of(config, folder)  # once it has begun, a run stands on its own
+    weights = None if start is None else start.task.backbone.state_dict()
+    module, pipeline = TrainedTask(config, weights), Pipeline(config, folder, console)
+    journal = Journal(folder / "log.jsonl")
     callbacks = [journal, Bar(console, journal), SaveEvery(files, config.training.save_every)]
     with nothing_left_behind(folder) if first else nullcontext(), hushed(), interruptible():
         if first:
-            prepare(config, folder, console)
+            prepare(config, folder, console, start)
         trainer = make_trainer(config.training, folder, callbacks)
         trainer.fit(module, datamodule=pipeline, ckpt_path=str(files) if resume_files(files) else None)
     if trainer.is_global_zero:

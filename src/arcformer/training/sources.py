@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from arcformer.data.deeplense import Catalogue, scan
+from arcformer.data.fixed import Beginning, chunk_size
 from arcformer.data.folders import FolderBatches, check_files
 from arcformer.data.index import Index, check_store, is_store
 from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
-from arcformer.data.splits import load_split, save_split, split
+from arcformer.data.splits import few_of_each, load_split, save_split, split
 from arcformer.data.stored import StoredBatches
 from arcformer.errors import InputError
 from arcformer.sim.presets import PRESETS
@@ -50,16 +51,21 @@ def open_sources(
 ) -> tuple[BatchSource, BatchSource]:
     """Training and validation batches; those of a folder follow the split that ``split_files`` wrote.
 
-    Simulated ones are made on ``device``.
+    Simulated ones are made on ``device``. Where ``data.count`` or ``data.labels`` say how many images there are to
+    train on, these come in an order that never changes and in batches of any size, to be held (``fixed.Held``).
 
     Raises:
         InputError: no split, or an image of it that is not there any more.
     """
-    if config.data.folder is None:
-        train = _simulated(config, "train", config.seed, device=device)
-        return train, _simulated(config, "validation", config.seed, config.data.validation, device)
+    data = config.data
+    if data.folder is None:
+        validation = _simulated(config, "validation", config.seed, data.validation, device)
+        if data.fixed:
+            return _beginning(config, device), validation
+        return _simulated(config, "train", config.seed, device=device), validation
     part = _parts(config, split_path)
-    return part("train", seed=config.seed, shuffle=True), part("validation")
+    order = {} if data.fixed else {"seed": config.seed, "shuffle": True}
+    return part("train", of_each=data.labels, **order), part("validation")
 
 
 def open_test(config: RunConfig, split_path: Path, *, count: int, seed: int) -> SimulatedBatches | Files:
@@ -98,18 +104,57 @@ def _simulated(
     )
 
 
+def _beginning(config: RunConfig, device: torch.device | str) -> Beginning:
+    """The images of ``data.count`` or ``data.labels``."""
+    data, preset = config.data, config.data.simulated
+    endless = SimulatedBatches(
+        preset,
+        batch_size=chunk_size(len(preset.classes)),
+        seed=_subset_seed(config),
+        split="train",
+        pixels=data.pixels,
+        device=device,
+    )
+    return Beginning(endless, count=data.count, of_each=data.labels)
+
+
+def _subset_seed(config: RunConfig) -> int:
+    return config.seed if config.data.subset_seed is None else config.data.subset_seed
+
+
 def _parts(config: RunConfig, split_path: Path) -> Callable[..., Files]:
-    """A function from the name of a part of the split, and the order of its images, to their batches."""
-    folder = _folder(config)
-    if is_store(folder):
+    """A function from the name of a part of the split to its batches.
+
+    It takes how many images ``of_each`` class there are to be, None for all, and the order of the images.
+    """
+    folder, preset = _folder(config), PRESETS.get(config.data.preset)
+    stored = is_store(folder)
+    if stored:
         _check_preset(config, folder)
         rows = load_split(split_path, Index.load(folder).names)
-        size = config.training.batch_size
-        return lambda part, **order: StoredBatches(folder, batch_size=size, rows=rows[part], extras=False, **order)
-    preset = PRESETS.get(config.data.preset)
-    catalogue = scan(folder, preset.classes, preset.aliases)
-    rows = load_split(split_path, catalogue.names)
-    return lambda part, **order: _folder_batches(config, catalogue.select(rows[part]), **order)
+    else:
+        catalogue = scan(folder, preset.classes, preset.aliases)
+        rows = load_split(split_path, catalogue.names)
+
+    def opened(chosen: Sequence[int], **order: Any) -> Files:
+        if not stored:
+            return _folder_batches(config, catalogue.select(chosen), **order)
+        return StoredBatches(folder, batch_size=config.training.batch_size, rows=chosen, extras=False, **order)
+
+    def part(name: str, *, of_each: int | None = None, **order: Any) -> Files:
+        chosen = rows[name]
+        if of_each is not None:
+            there = opened(chosen)
+            labelled = (there.names, there.labels) if isinstance(there, StoredBatches) else _labelled(there.catalogue)
+            few = few_of_each(*labelled, preset.classes, of_each, seed=_subset_seed(config))
+            chosen = [chosen[row] for row in few]
+        return opened(chosen, **order)
+
+    return part
+
+
+def _labelled(catalogue: Catalogue) -> tuple[Sequence[str], Sequence[int]]:
+    return catalogue.names, catalogue.labels
 
 
 def _folder(config: RunConfig) -> Path:
