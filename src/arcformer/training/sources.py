@@ -17,6 +17,7 @@ from arcformer.data.splits import load_split, save_split, split
 from arcformer.data.stored import StoredBatches
 from arcformer.errors import InputError
 from arcformer.sim.presets import PRESETS
+from arcformer.tasks import TASKS
 from arcformer.training.recipe import RunConfig
 
 __all__ = ["open_labelled", "open_sources", "open_test", "split_files"]
@@ -53,11 +54,13 @@ def open_sources(
     Simulated ones are made on ``device``.
 
     Raises:
-        InputError: no split, or an image of it that is not there any more.
+        InputError: no split, or an image of it that is not there any more; a task that needs what these images or
+            this augmentation do not leave.
     """
+    truth = _truth(config)
     if config.data.folder is None:
-        train = _simulated(config, "train", config.seed, device=device)
-        return train, _simulated(config, "validation", config.seed, config.data.validation, device)
+        train = _simulated(config, "train", config.seed, device=device, truth=truth)
+        return train, _simulated(config, "validation", config.seed, config.data.validation, device, truth)
     part = _parts(config, split_path)
     return part("train", seed=config.seed, shuffle=True), part("validation")
 
@@ -90,12 +93,33 @@ def open_labelled(config: RunConfig, folder: Path, *, skip_bad: bool = False, pr
 
 
 def _simulated(
-    config: RunConfig, part: str, seed: int, count: int | None = None, device: torch.device | str = "cpu"
+    config: RunConfig,
+    part: str,
+    seed: int,
+    count: int | None = None,
+    device: torch.device | str = "cpu",
+    truth: bool = False,
 ) -> SimulatedBatches:
     data, size = config.data, config.training.batch_size
-    return SimulatedBatches(
-        data.simulated, batch_size=size, seed=seed, split=part, pixels=data.pixels, count=count, device=device
-    )
+    drawn = {"seed": seed, "split": part, "pixels": data.pixels, "count": count}
+    return SimulatedBatches(data.simulated, batch_size=size, device=device, truth=truth, **drawn)
+
+
+def _truth(config: RunConfig) -> bool:
+    """Whether simulated batches are to hold what only a simulator knows, as ``Task.truth`` says."""
+    name = config.task.name
+    wanted = getattr(TASKS.get(name), "truth", "none")
+    if wanted == "needed" and config.data.folder is not None:
+        raise InputError(
+            f"task {name} learns what only a simulator knows of an image, and {config.data.folder} does not hold it; "
+            "leave data.folder out, or take another task"
+        )
+    if wanted == "needed" and config.augment != "none":
+        raise InputError(
+            f"task {name} learns where things lie in an image, which augment = {config.augment!r} turns; "
+            "set augment = 'none'"
+        )
+    return wanted != "none"
 
 
 def _parts(config: RunConfig, split_path: Path) -> Callable[..., Files]:
