@@ -18,7 +18,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from arcformer.metrics.classification import weighted_auc
 
-__all__ = ["LinearProbeAccuracy", "LinearProbeAUROC", "NeighbourAccuracy", "leave_one_out"]
+__all__ = ["LinearProbeAUROC", "LinearProbeAccuracy", "NeighbourAccuracy", "leave_one_out"]
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of the ridge, in mean variances of the features."""

@@ -56,8 +56,9 @@ class FeatureSpread(Moments):
 
 
 class EffectiveRank(Moments):
-    """exp of the entropy of the singular values of z, from 1 to D (RankMe; Garrido et al. 2022, arXiv 2210.02885, eq. 1).
+    """exp of the entropy of the singular values of z, from 1 to D.
 
+    RankMe (Garrido et al. 2022, arXiv 2210.02885, eq. 1), of features of unit length.
     NaN for fewer than two images.
     """
 

@@ -3,9 +3,10 @@
 from arcformer.tasks.pretrain.dino import DINO
 from arcformer.tasks.pretrain.draws import Draws
 from arcformer.tasks.pretrain.jepa import JEPA
-from arcformer.tasks.pretrain.mae import MAE, Reconstruction
+from arcformer.tasks.pretrain.mae import MAE
 from arcformer.tasks.pretrain.objective import Features, Objective, Scored
 from arcformer.tasks.pretrain.physics import Physics, SmoothLens
+from arcformer.tasks.pretrain.reconstruction import FillsIn, Reconstruction
 from arcformer.tasks.pretrain.simclr import SimCLR, TwoViews
 from arcformer.tasks.pretrain.simmim import SimMIM
 from arcformer.tasks.pretrain.views import Views
@@ -16,6 +17,7 @@ __all__ = [
     "MAE",
     "Draws",
     "Features",
+    "FillsIn",
     "Objective",
     "Physics",
     "Reconstruction",

@@ -18,7 +18,7 @@ from arcformer.models import Backbone, TokenBackbone
 from arcformer.tasks.base import TASKS
 from arcformer.tasks.pretrain.decoder import Decoder
 from arcformer.tasks.pretrain.draws import Draws
-from arcformer.tasks.pretrain.masking import Masks, check_ratio, hide
+from arcformer.tasks.pretrain.masking import Masks, check_masks, hide
 from arcformer.tasks.pretrain.objective import Objective
 from arcformer.tasks.pretrain.shown import with_tokens
 from arcformer.tasks.pretrain.teacher import Teacher
@@ -60,8 +60,9 @@ class JEPA(Objective):
         least_rank: float = 1.5,
     ):
         super().__init__(with_tokens(backbone, "jepa", "dino"), classes, least_rank=least_rank)
-        check_ratio("jepa", ratio)
-        self.ratio, self.masks = ratio, masks
+        check_masks(ratio, masks)
+        self.ratio = ratio
+        self.masks: Masks = masks
         self.predictor = Decoder(backbone, backbone.dim, backbone.dim, blocks=predictor_blocks)
         self.teacher = Teacher(backbone, momentum)
 

@@ -7,10 +7,7 @@ fills in the pixels of the others. Only hidden pixels count.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,27 +17,16 @@ from arcformer.models.fitting import centred
 from arcformer.tasks.base import TASKS
 from arcformer.tasks.pretrain.decoder import Decoder
 from arcformer.tasks.pretrain.draws import Draws
-from arcformer.tasks.pretrain.masking import Masks, check_ratio, hide, on_pixels
-from arcformer.tasks.pretrain.misfit import Misfit, misfit
-from arcformer.tasks.pretrain.objective import Objective, Scored
+from arcformer.tasks.pretrain.masking import Masks, hide, on_pixels
+from arcformer.tasks.pretrain.misfit import Misfit
+from arcformer.tasks.pretrain.reconstruction import FillsIn
 from arcformer.tasks.pretrain.shown import channels_and_stride, with_tokens
 
-__all__ = ["MAE", "Reconstruction"]
-
-
-@dataclass(frozen=True)
-class Reconstruction(Scored):
-    """Attributes:
-    image: (B, C, H, W), with what was hidden filled in.
-    hidden: (B, 1, H, W), where that is.
-    """
-
-    image: Tensor
-    hidden: Tensor
+__all__ = ["MAE"]
 
 
 @TASKS.register("mae")
-class MAE(Objective):
+class MAE(FillsIn):
     """Pretraining as a masked autoencoder.
 
     A convolutional stem sees a few pixels beyond its patch, which gives away the rim of hidden ones; with ``patch`` as
@@ -59,7 +45,6 @@ class MAE(Objective):
         InputError: for a backbone that cannot leave out tokens, or options that cannot be.
     """
 
-    truth: ClassVar[Literal["none", "useful", "needed"]] = "useful"  # the noise
     backbone: TokenBackbone
 
     def __init__(
@@ -73,23 +58,9 @@ class MAE(Objective):
         decoder_blocks: int = 1,
         least_rank: float = 1.5,
     ):
-        super().__init__(with_tokens(backbone, "mae", "simmim"), classes, least_rank=least_rank)
-        check_ratio("mae", ratio)
-        self.ratio, self.masks, self.measure = ratio, masks, loss
+        super().__init__(with_tokens(backbone, "mae", "simmim"), classes, ratio, masks, loss, least_rank)
         channels, self.stride = channels_and_stride(backbone)
         self.decoder = Decoder(backbone, backbone.dim, channels * self.stride**2, blocks=decoder_blocks)
-
-    def losses(self, batch: LensBatch, draws: Draws) -> Tensor:
-        """The misfit of the hidden pixels."""
-        found, hidden = self.filled(batch, draws)
-        return misfit(found, batch.images, batch, self.measure, hidden)
-
-    def predict(self, batch: LensBatch) -> Reconstruction:
-        """Features of the whole image, and the image with what one fixed mask hides filled in."""
-        found, hidden = self.filled(batch, Draws.fixed(batch.images.device))
-        losses = misfit(found, batch.images, batch, self.measure, hidden)
-        features = self.pooled(batch.images, batch.context)
-        return Reconstruction(features, losses, torch.where(hidden, found, batch.images), hidden)
 
     def filled(self, batch: LensBatch, draws: Draws) -> tuple[Tensor, Tensor]:
         """The decoder's pixels (B, C, H, W), zero where an image was shown; and where it was not, (B, 1, H, W)."""

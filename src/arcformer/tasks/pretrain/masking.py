@@ -6,17 +6,17 @@ of the image, as backbones lay it (``models/fitting.py``).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, near
 from arcformer.models.fitting import centred
 from arcformer.tasks.pretrain.draws import Draws
 
-__all__ = ["Masks", "check_ratio", "hide", "on_pixels"]
+__all__ = ["Masks", "check_masks", "hide", "on_pixels"]
 
 Masks = Literal["random", "arcs", "blocks"]
 
@@ -68,10 +68,12 @@ def on_pixels(cells: Tensor, grid: tuple[int, int], stride: int, height: int, wi
     return centred(planes, height, width) > 0
 
 
-def check_ratio(objective: str, ratio: float) -> None:
-    """Raise ``InputError`` unless ``ratio`` is a share between 0 and 1."""
+def check_masks(ratio: float, masks: str) -> None:
+    """Raise ``InputError`` unless ``ratio`` is a share between 0 and 1 and there are such masks."""
     if not 0 < ratio < 1:
-        raise InputError(f"{objective}: ratio is the share of an image that is hidden, between 0 and 1, got {ratio}")
+        raise InputError(f"ratio is the share of an image that is hidden, between 0 and 1, got {ratio}")
+    if masks not in get_args(Masks):
+        raise InputError(f"unknown masks {masks!r}: {near(masks, get_args(Masks))}")
 
 
 def _cell_means(images: Tensor, grid: tuple[int, int], stride: int) -> Tensor:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from arcformer.batch import LensBatch
+from arcformer.errors import InputError, near
 
-__all__ = ["Misfit", "misfit"]
+__all__ = ["Misfit", "check_misfit", "misfit"]
 
 Misfit = Literal["chi2", "mse"]
 
@@ -37,3 +38,9 @@ def misfit(found: Tensor, true: Tensor, batch: LensBatch, loss: Misfit, where: T
     if batch.mask is not None:
         counts = counts * ~batch.mask
     return (residual.square() * counts).flatten(1).sum(1) / counts.flatten(1).sum(1).clamp_min(1)
+
+
+def check_misfit(loss: str) -> None:
+    """Raise ``InputError`` unless there is such a loss."""
+    if loss not in get_args(Misfit):
+        raise InputError(f"unknown loss {loss!r}: {near(loss, get_args(Misfit))}")

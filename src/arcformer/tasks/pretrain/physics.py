@@ -20,7 +20,7 @@ from arcformer.errors import InputError
 from arcformer.models import Backbone, PixelHead, PoolHead
 from arcformer.tasks.base import TASKS
 from arcformer.tasks.pretrain.draws import Draws
-from arcformer.tasks.pretrain.misfit import Misfit, misfit
+from arcformer.tasks.pretrain.misfit import Misfit, check_misfit, misfit
 from arcformer.tasks.pretrain.objective import Features, Objective
 from arcformer.tasks.pretrain.shown import channels_and_stride
 
@@ -92,7 +92,9 @@ class Physics(Objective):
         super().__init__(backbone, classes, least_rank=least_rank)
         if min(parameters, clean) < 0 or parameters + clean == 0:
             raise InputError(f"physics: weights {parameters=}, {clean=}: expected none negative and one positive")
-        self.weights, self.measure = (parameters, clean), loss
+        check_misfit(loss)
+        self.weights = (parameters, clean)
+        self.measure: Misfit = loss
         channels, stride = channels_and_stride(backbone)
         self.point = PoolHead(backbone.dim, len(PARAMETERS)) if parameters else None
         self.pixels = PixelHead(backbone.dim, channels, stride) if clean else None
@@ -108,7 +110,7 @@ class Physics(Objective):
         return self._losses(*self._said(batch), found, batch)
 
     def predict(self, batch: LensBatch) -> SmoothLens:
-        """Parameters in their own units, and the noise-free image; a part that was left out is the mean, or the image."""
+        """Parameters in their own units, and the noise-free image; of a part left out the mean, or the image."""
         scaled, clean, features = self._said(batch)
         mean, std, _ = self.scales()
         own = mean if scaled is None else mean + std * scaled

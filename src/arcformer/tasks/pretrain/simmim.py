@@ -6,7 +6,6 @@ Hidden pixels are replaced by a learned value, and one linear map of the last fe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +15,16 @@ from arcformer.errors import InputError
 from arcformer.models import Backbone, PixelHead
 from arcformer.tasks.base import TASKS
 from arcformer.tasks.pretrain.draws import Draws
-from arcformer.tasks.pretrain.mae import Reconstruction
-from arcformer.tasks.pretrain.masking import Masks, check_ratio, hide, on_pixels
-from arcformer.tasks.pretrain.misfit import Misfit, misfit
-from arcformer.tasks.pretrain.objective import Objective
+from arcformer.tasks.pretrain.masking import Masks, hide, on_pixels
+from arcformer.tasks.pretrain.misfit import Misfit
+from arcformer.tasks.pretrain.reconstruction import FillsIn
 from arcformer.tasks.pretrain.shown import channels_and_stride
 
 __all__ = ["SimMIM"]
 
 
 @TASKS.register("simmim")
-class SimMIM(Objective):
+class SimMIM(FillsIn):
     """Pretraining by masked images.
 
     Args:
@@ -42,8 +40,6 @@ class SimMIM(Objective):
         InputError: for options that cannot be.
     """
 
-    truth: ClassVar[Literal["none", "useful", "needed"]] = "useful"  # the noise
-
     def __init__(
         self,
         backbone: Backbone,
@@ -55,26 +51,13 @@ class SimMIM(Objective):
         loss: Misfit = "chi2",
         least_rank: float = 1.5,
     ):
-        super().__init__(backbone, classes, least_rank=least_rank)
-        check_ratio("simmim", ratio)
+        super().__init__(backbone, classes, ratio, masks, loss, least_rank)
         if cell < 1:
             raise InputError(f"simmim: cell is the side of what is hidden, at least 1 pixel, got {cell}")
-        self.ratio, self.cell, self.masks, self.measure = ratio, cell, masks, loss
+        self.cell = cell
         channels, stride = channels_and_stride(backbone)
         self.blank = nn.Parameter(torch.zeros(channels, 1, 1))
         self.head = PixelHead(backbone.dim, channels, stride)
-
-    def losses(self, batch: LensBatch, draws: Draws) -> Tensor:
-        """The misfit of the hidden pixels."""
-        found, hidden = self.filled(batch, draws)
-        return misfit(found, batch.images, batch, self.measure, hidden)
-
-    def predict(self, batch: LensBatch) -> Reconstruction:
-        """Features of the whole image, and the image with what one fixed mask hides filled in."""
-        found, hidden = self.filled(batch, Draws.fixed(batch.images.device))
-        losses = misfit(found, batch.images, batch, self.measure, hidden)
-        features = self.pooled(batch.images, batch.context)
-        return Reconstruction(features, losses, torch.where(hidden, found, batch.images), hidden)
 
     def filled(self, batch: LensBatch, draws: Draws) -> tuple[Tensor, Tensor]:
         """The pixels that the head gives, (B, C, H, W), and where they were hidden, (B, 1, H, W)."""
