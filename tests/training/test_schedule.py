@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from arcformer.training.average import follow
+from arcformer.models.average import follow
+from arcformer.training.average import rising
 from arcformer.training.schedule import rate_factor
 
 
@@ -32,9 +33,9 @@ def test_the_average_follows() -> None:
     average, task = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     nn.init.constant_(task.weight, 3.0)
     task.running_mean.fill_(7)
-    follow(average, task, 10**6, 0.9)
+    follow(average, task, rising(0.9, 10**6))
     assert torch.allclose(average.weight, torch.full((2,), 0.9 * 1 + 0.1 * 3))
     assert torch.equal(average.running_mean, task.running_mean)
-    follow(average, task, 1, 0.9)  # early on, the random start is soon forgotten
+    follow(average, task, rising(0.9, 1))  # early on, the random start is soon forgotten
     early = 2 / 11
     assert torch.allclose(average.weight, torch.full((2,), early * 1.2 + (1 - early) * 3.0))

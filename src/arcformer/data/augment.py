@@ -15,7 +15,7 @@ from torch import Tensor
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError
 
-__all__ = ["Symmetries", "dihedral"]
+__all__ = ["Symmetries", "dihedral", "turned"]
 
 Symmetries = Literal["none", "half-turn", "dihedral"]
 
@@ -48,25 +48,32 @@ def dihedral(batch: LensBatch, generator: torch.Generator, symmetries: Symmetrie
     _refuse_turning_targets(batch, symmetries)
     count = len(batch)
     if symmetries == "half-turn":
-        up = left = torch.randint(2, (count,), generator=generator).bool()
-        swap = torch.zeros(count, dtype=torch.bool)
+        swap, up = None, torch.randint(2, (count,), generator=generator).bool()
+        left = up
     else:
         if batch.images.shape[-1] != batch.images.shape[-2]:
             height, width = batch.images.shape[-2:]
             raise InputError(f"images of {height} x {width} pixels: only squares have the symmetries 'dihedral'")
         swap, up, left = torch.randint(2, (3, count), generator=generator).bool()
 
-    def turned(planes: Tensor | None) -> Tensor | None:
-        if planes is None:
-            return None
-        planes = _where(swap, planes, lambda p: p.mT) if swap.any() else planes  # what is not square has no swap
-        planes = _where(up, planes, lambda p: p.flip(-2))
-        return _where(left, planes, lambda p: p.flip(-1))
+    def also(planes: Tensor | None) -> Tensor | None:
+        return None if planes is None else turned(planes, swap, up, left)
 
     kept = {name: batch.extras[name] for name in INVARIANT_EXTRAS if name in batch.extras}
-    clean = {"clean": turned(batch.extras["clean"])} if "clean" in batch.extras else {}
+    clean = {"clean": also(batch.extras["clean"])} if "clean" in batch.extras else {}
     names = ("images", "high_res", "noise_std", "mask", "psf")
-    return replace(batch, **{name: turned(getattr(batch, name)) for name in names}, extras=kept | clean)
+    return replace(batch, **{name: also(getattr(batch, name)) for name in names}, extras=kept | clean)
+
+
+def turned(planes: Tensor, swap: Tensor | None, up: Tensor, left: Tensor) -> Tensor:
+    """Planes (B, ..., H, W), of each the axes swapped, then turned upside down, then left to right, where (B,) says so.
+
+    ``swap`` None: of none of them, as where planes are not square.
+    """
+    if swap is not None:
+        planes = _where(swap, planes, lambda p: p.mT)
+    planes = _where(up, planes, lambda p: p.flip(-2))
+    return _where(left, planes, lambda p: p.flip(-1))
 
 
 def _where(chosen: Tensor, planes: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:

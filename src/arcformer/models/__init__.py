@@ -6,7 +6,7 @@ from arcformer.models.crossvit import CrossViT
 from arcformer.models.cvt import ConvolutionalVisionTransformer
 from arcformer.models.equivariant import EquivariantTransformer
 from arcformer.models.foreign import load_transformers_weights
-from arcformer.models.heads import PoolHead
+from arcformer.models.heads import PixelHead, PoolHead
 from arcformer.models.resnet import ResNet
 from arcformer.models.source_plane import Sourceformer
 from arcformer.models.swin import SwinV2
@@ -19,6 +19,7 @@ __all__ = [
     "CrossViT",
     "EquivariantTransformer",
     "FeatureMap",
+    "PixelHead",
     "PoolHead",
     "ResNet",
     "Sourceformer",

@@ -55,6 +55,11 @@ class Tokens:
     ids: Tensor
     context: Tensor | None = None
 
+    def at(self, rows: Tensor) -> Tokens:
+        """The tokens at ``rows`` (B, M) of the sequence."""
+        x = self.x.gather(1, rows[..., None].expand(-1, -1, self.x.shape[2]))
+        return Tokens(x, self.grid, self.ids.gather(1, rows), self.context)
+
 
 class Backbone(nn.Module, ABC):
     """Images to feature maps.

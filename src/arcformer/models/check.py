@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from arcformer.models.backbone import Backbone, TokenBackbone, Tokens
+from arcformer.models.backbone import Backbone, TokenBackbone
 
 __all__ = ["BrokenContract", "check_backbone", "check_gradients", "check_round_trip", "hold", "require"]
 
@@ -189,12 +189,12 @@ def encodes_any_subset(make: Callable[..., TokenBackbone]) -> None:
     backbone = make().eval()
     tokens = backbone.tokenize(torch.randn(2, 1, SIDE, SIDE))
     order = torch.stack([torch.randperm(tokens.x.shape[1]) for _ in range(2)])
-    shuffled, whole = backbone.encode(_pick(tokens, order)), backbone.encode(tokens)
+    shuffled, whole = backbone.encode(tokens.at(order)), backbone.encode(tokens)
     require(torch.equal(shuffled.ids, order), "the ids were changed")
-    expected = _pick(whole, order).x
+    expected = whole.at(order).x
     same = torch.allclose(shuffled.x, expected, rtol=1e-3, atol=1e-4)
     require(same, f"tokens in another order differ by {_gap(shuffled.x, expected):.2g}")
-    few = backbone.encode(_pick(tokens, order[:, : order.shape[1] // 4]))
+    few = backbone.encode(tokens.at(order[:, : order.shape[1] // 4]))
     require(few.x.shape[1] == order.shape[1] // 4, f"a quarter of the tokens became {tuple(few.x.shape)}")
     require(bool(few.x.isfinite().all()), "a quarter of the tokens gives numbers that are not finite")
 
@@ -214,12 +214,6 @@ TOKEN_CLAUSES: list[Callable[..., None]] = [tokens_are_complete, features_follow
 def _last(backbone: Backbone, images: Tensor) -> Tensor:
     with torch.no_grad():
         return backbone.features(images)[-1].x
-
-
-def _pick(tokens: Tokens, rows: Tensor) -> Tokens:
-    """The tokens at ``rows`` (B, M) of the sequence."""
-    x = tokens.x.gather(1, rows[..., None].expand(-1, -1, tokens.x.shape[2]))
-    return Tokens(x, tokens.grid, tokens.ids.gather(1, rows), tokens.context)
 
 
 def _gap(a: Tensor, b: Tensor) -> float:

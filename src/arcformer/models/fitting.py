@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from arcformer.errors import InputError
 
-__all__ = ["check_channels", "fit"]
+__all__ = ["centred", "check_channels", "fit"]
 
 
 def check_channels(name: str, images: Tensor, channels: int) -> None:
@@ -30,9 +30,18 @@ def fit(images: Tensor, patch: int, uneven: Literal["pad", "crop"] = "pad") -> T
     if uneven == "crop":
         if min(height, width) < patch:
             raise InputError(f"an image of {height} x {width} pixels holds no patch of {patch}; pad it")
-        over = (height % patch, width % patch)
-        return images[..., over[0] // 2 : height - (over[0] + 1) // 2, over[1] // 2 : width - (over[1] + 1) // 2]
-    lack = (-height % patch, -width % patch)
+        return centred(images, height - height % patch, width - width % patch)
+    return centred(images, height + -height % patch, width + -width % patch)
+
+
+def centred(images: Tensor, height: int, width: int) -> Tensor:
+    """``images`` (..., H, W) with sides ``height`` and ``width``, cropped or padded with zeros on all sides.
+
+    Of an odd number of pixels the greater half is at the end. Calling it with the sides of before undoes it, but for
+    what was cropped.
+    """
+    lack = (height - images.shape[-2], width - images.shape[-1])
     if lack == (0, 0):
         return images
-    return F.pad(images, (lack[1] // 2, (lack[1] + 1) // 2, lack[0] // 2, (lack[0] + 1) // 2))
+    top, left = (n // 2 if n >= 0 else -(-n // 2) for n in lack)
+    return F.pad(images, (left, lack[1] - left, top, lack[0] - top))

@@ -1,4 +1,4 @@
-"""What turns feature maps into numbers."""
+"""What turns feature maps into numbers and into images."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from arcformer.errors import InputError
 from arcformer.models.backbone import FeatureMap
+from arcformer.models.fitting import centred
 
-__all__ = ["PoolHead"]
+__all__ = ["PixelHead", "PoolHead"]
 
 
 class PoolHead(nn.Module):
@@ -47,3 +49,26 @@ class PoolHead(nn.Module):
             return x.mean(1)
         weights = self.query(x).softmax(1)  # (B, N, 1)
         return torch.matmul(weights.transpose(1, 2), x)[:, 0]
+
+
+class PixelHead(nn.Module):
+    """An image from the last feature map: a linear map of each cell to its own pixels.
+
+    Args:
+        dim: channels of the feature map, ``Backbone.dim``.
+        channels: of the image.
+        stride: of the feature map.
+
+    Shape: list of ``FeatureMap`` to (B, channels, height, width), the middle of the image on that of the map.
+    """
+
+    def __init__(self, dim: int, channels: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        self.linear = nn.Conv2d(dim, channels * stride**2, 1)
+        nn.init.trunc_normal_(self.linear.weight, std=0.02)
+        if self.linear.bias is not None:
+            nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: list[FeatureMap], height: int, width: int) -> Tensor:
+        return centred(F.pixel_shuffle(self.linear(features[-1].x), self.stride), height, width)

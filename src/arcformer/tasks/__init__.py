@@ -1,6 +1,7 @@
 """What networks are trained for. Importing this package registers every task of the library."""
 
+from arcformer.tasks import pretrain
 from arcformer.tasks.base import TASKS, Prediction, Task, TaskMetrics
 from arcformer.tasks.classify import Classify, ClassPrediction
 
-__all__ = ["TASKS", "ClassPrediction", "Classify", "Prediction", "Task", "TaskMetrics"]
+__all__ = ["TASKS", "ClassPrediction", "Classify", "Prediction", "Task", "TaskMetrics", "pretrain"]

@@ -7,9 +7,9 @@ too. ``check_task`` is the contract as a callable.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -48,11 +48,14 @@ class Task(nn.Module, ABC):
 
     Attributes:
         monitor: the metric that chooses the best weights in validation, and ``"max"`` or ``"min"``.
+        truth: whether batches are to hold what only a simulator knows, the noise (``noise_std``), the noise-free image
+            and all that was drawn (``extras``): ``useful`` where there is a simulator, ``needed``, or ``none``.
         backbone: the backbone.
         classes: names of the classes, in the order of their labels; empty where there are none.
     """
 
     monitor: ClassVar[tuple[str, str]]
+    truth: ClassVar[Literal["none", "useful", "needed"]] = "none"
 
     def __init__(self, backbone: Backbone, classes: Sequence[str]):
         super().__init__()
@@ -77,6 +80,13 @@ class Task(nn.Module, ABC):
     def calibrate(self, predictions: Sequence[Any], batches: Sequence[LensBatch]) -> None:
         """Fit buffers to predictions for validation batches, after training. Nothing, where not overridden."""
 
+    def judge(self, values: Mapping[str, Any]) -> None:
+        """Called with the metrics of each validation in training, before its weights may become the best.
+
+        Raises:
+            InputError: to go on is of no use. Nothing, where not overridden.
+        """
+
     def table(self, prediction: Any) -> dict[str, list[Any]]:
         """What a person reads of a prediction: columns by name, an entry per image.
 
@@ -92,25 +102,35 @@ class Task(nn.Module, ABC):
         return ()
 
 
+Arguments = tuple[Tensor, ...] | Mapping[str, Tensor | None]
+
+
 class TaskMetrics(MetricCollection):
     """A torchmetrics collection that is updated with a prediction and its batch.
 
     Args:
         metrics: by name; a ``ClasswiseWrapper`` brings its own names.
-        arguments: from (prediction, batch) to what each metric's ``update`` takes.
+        arguments: from (prediction, batch) to what each metric's ``update`` takes; a mapping, where they take different
+            things: then each takes those that it names.
     """
 
-    def __init__(self, metrics: dict[str, Metric], arguments: Callable[[Any, LensBatch], tuple[Tensor, ...]]):
+    def __init__(self, metrics: dict[str, Metric], arguments: Callable[[Any, LensBatch], Arguments]):
         super().__init__(dict(metrics))
         self.arguments = arguments
 
     def update(self, prediction: Prediction, batch: LensBatch) -> None:
         """Take in one batch."""
-        super().update(*self.arguments(prediction, batch))
+        args, named = self._given(prediction, batch)
+        super().update(*args, **named)
 
     def forward(self, prediction: Prediction, batch: LensBatch) -> dict[str, Any]:
         """Take in one batch, and give the values for it alone."""
-        return super().forward(*self.arguments(prediction, batch))
+        args, named = self._given(prediction, batch)
+        return super().forward(*args, **named)
+
+    def _given(self, prediction: Prediction, batch: LensBatch) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        found = self.arguments(prediction, batch)
+        return ((), dict(found)) if isinstance(found, Mapping) else (found, {})
 
 
 TASKS: Registry[type[Task]] = Registry("task")

@@ -59,6 +59,7 @@ def example_batch(images: int = 6) -> LensBatch:
         pixel_scale=torch.full((images,), 0.05),
         context=torch.randn(images, 3),
         ids=tuple(f"example/{i}" for i in range(images)),
+        extras={"clean": pixels - 0.1, **{name: torch.randn(images).double() for name in ("theta_E", "source_x")}},
     )
 
 
@@ -132,9 +133,9 @@ def prediction_is_deterministic(make: Callable[[], Task]) -> None:
 
 
 def prediction_ignores_truth(make: Callable[[], Task]) -> None:
-    """predict does not look at truth: without labels, targets and high_res it says the same."""
+    """predict does not look at truth: without labels, targets, high_res and extras it says the same."""
     task, batch = make().eval(), example_batch()
-    blind = replace(batch, labels=None, targets=None, target_names=(), high_res=None)
+    blind = replace(batch, labels=None, targets=None, target_names=(), high_res=None, extras={})
     _require_equal(_predict(task, batch), _predict(task, blind))
 
 
@@ -201,4 +202,4 @@ def _tensors(prediction: Prediction) -> dict[str, Tensor]:
 def _require_equal(first: Prediction, second: Prediction) -> None:
     for name, tensor in _tensors(first).items():
         other = getattr(second, name)
-        require(torch.equal(tensor, other), f"{name} differs by up to {(tensor - other).abs().max().item():.2g}")
+        require(torch.equal(tensor, other), f"{name} differs by up to {(1.0 * tensor - 1.0 * other).abs().max():.2g}")

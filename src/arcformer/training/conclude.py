@@ -66,7 +66,8 @@ def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
 def measured(task: Task, batches: list[LensBatch], device: torch.device) -> dict[str, Any]:
     """Calibrate ``task`` on its predictions for ``batches``, then its metrics on them."""
     batches = [batch.to(device) for batch in batches]
-    task.calibrate([task.predict(batch) for batch in batches], batches)
+    if type(task).calibrate is not Task.calibrate:  # predictions may be as large as images
+        task.calibrate([task.predict(batch) for batch in batches], batches)
     metrics = task.metrics().to(device)
     for metric in metrics.modules():
         if isinstance(metric, Metric):

@@ -13,9 +13,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError
+from arcformer.models.average import follow
 from arcformer.randomness import derive
 from arcformer.tasks import Task
-from arcformer.training.average import averaged, follow
+from arcformer.training.average import averaged, rising
 from arcformer.training.compiled import compiled
 from arcformer.training.optimizer import optimizer
 from arcformer.training.pipeline import Pipeline
@@ -141,7 +142,7 @@ class TrainedTask(LightningModule):
         step = self.global_step + 1  # Lightning counts it when this returns
         self.task.after_step(step)
         if self.average is not None:
-            follow(self.average, self.task, step, self.config.training.ema)
+            follow(self.average, self.task, rising(self.config.training.ema, step))
 
     def validation_step(self, batch: LensBatch, batch_idx: int) -> None:
         k = batch_idx * self.trainer.world_size + self.global_rank
@@ -153,6 +154,7 @@ class TrainedTask(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.validated = self.metrics.compute()
         self.metrics.reset()
+        self.task.judge(self.validated)
         self.best.offer(self.validated, self.global_step, self.kept)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from arcformer.data.splits import few_of_each, load_split, save_split, split
 from arcformer.data.stored import StoredBatches
 from arcformer.errors import InputError
 from arcformer.sim.presets import PRESETS
+from arcformer.tasks import TASKS
 from arcformer.training.recipe import RunConfig
 
 __all__ = ["open_labelled", "open_sources", "open_test", "split_files"]
@@ -55,14 +56,15 @@ def open_sources(
     train on, these come in an order that never changes and in batches of any size, to be held (``fixed.Held``).
 
     Raises:
-        InputError: no split, or an image of it that is not there any more.
+        InputError: no split, or an image of it that is not there any more; a task that needs what these images or
+            this augmentation do not leave.
     """
-    data = config.data
+    data, truth = config.data, _truth(config)
     if data.folder is None:
-        validation = _simulated(config, "validation", config.seed, data.validation, device)
+        validation = _simulated(config, "validation", config.seed, data.validation, device, truth)
         if data.fixed:
-            return _beginning(config, device), validation
-        return _simulated(config, "train", config.seed, device=device), validation
+            return _beginning(config, device, truth), validation
+        return _simulated(config, "train", config.seed, device=device, truth=truth), validation
     part = _parts(config, split_path)
     order = {} if data.fixed else {"seed": config.seed, "shuffle": True}
     return part("train", of_each=data.labels, **order), part("validation")
@@ -96,15 +98,36 @@ def open_labelled(config: RunConfig, folder: Path, *, skip_bad: bool = False, pr
 
 
 def _simulated(
-    config: RunConfig, part: str, seed: int, count: int | None = None, device: torch.device | str = "cpu"
+    config: RunConfig,
+    part: str,
+    seed: int,
+    count: int | None = None,
+    device: torch.device | str = "cpu",
+    truth: bool = False,
 ) -> SimulatedBatches:
     data, size = config.data, config.training.batch_size
-    return SimulatedBatches(
-        data.simulated, batch_size=size, seed=seed, split=part, pixels=data.pixels, count=count, device=device
-    )
+    drawn = {"seed": seed, "split": part, "pixels": data.pixels, "count": count}
+    return SimulatedBatches(data.simulated, batch_size=size, device=device, truth=truth, **drawn)
 
 
-def _beginning(config: RunConfig, device: torch.device | str) -> Beginning:
+def _truth(config: RunConfig) -> bool:
+    """Whether simulated batches are to hold what only a simulator knows, as ``Task.truth`` says."""
+    name = config.task.name
+    wanted = getattr(TASKS.get(name), "truth", "none")
+    if wanted == "needed" and config.data.folder is not None:
+        raise InputError(
+            f"task {name} learns what only a simulator knows of an image, and {config.data.folder} does not hold it; "
+            "leave data.folder out, or take another task"
+        )
+    if wanted == "needed" and config.augment != "none":
+        raise InputError(
+            f"task {name} learns where things lie in an image, which augment = {config.augment!r} turns; "
+            "set augment = 'none'"
+        )
+    return wanted != "none"
+
+
+def _beginning(config: RunConfig, device: torch.device | str, truth: bool) -> Beginning:
     """The images of ``data.count`` or ``data.labels``."""
     data, preset = config.data, config.data.simulated
     endless = SimulatedBatches(
@@ -114,6 +137,7 @@ def _beginning(config: RunConfig, device: torch.device | str) -> Beginning:
         split="train",
         pixels=data.pixels,
         device=device,
+        truth=truth,
     )
     return Beginning(endless, count=data.count, of_each=data.labels)
 

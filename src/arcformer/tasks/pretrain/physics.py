@@ -1,0 +1,196 @@
+"""What only a simulator makes possible: the smooth lens, the source and the noise-free image, from the image.
+
+Neither the substructure's deflection, nor its mass, nor any other parameter that only a class has is asked for: those
+are the label. What is asked for is drawn without regard to the class, and where a preset draws it otherwise (a halo of
+its own for a class) that is noticed and the parameter left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from arcformer.batch import LensBatch
+from arcformer.errors import InputError
+from arcformer.models import Backbone, PixelHead, PoolHead
+from arcformer.tasks.base import TASKS
+from arcformer.tasks.pretrain.draws import Draws
+from arcformer.tasks.pretrain.misfit import Misfit, check_misfit, misfit
+from arcformer.tasks.pretrain.objective import Features, Objective
+from arcformer.tasks.pretrain.shown import channels_and_stride
+
+__all__ = ["PARAMETERS", "Physics", "SmoothLens"]
+
+PARAMETERS = (
+    *("theta_E", "slope", "e1", "e2", "gamma1", "gamma2", "lens_x", "lens_y"),
+    *("source_x", "source_y", "log10_source_size", "source_index", "source_e1", "source_e2", "log10_source_amplitude"),
+)
+"""Of macromodel and source, angles in arcsec, as ``sim`` draws them. Angles that turn without end are left out."""
+
+FITTED_ON = 1024
+"""Training images, at least, from which means and standard deviations are taken."""
+
+FIXED = 1e-4
+"""A parameter that varies by less than this share of its mean is a constant."""
+
+APART = 5.0
+"""Standard errors by which the mean of a class must differ for a parameter to be told by class."""
+
+
+@dataclass(frozen=True)
+class SmoothLens(Features):
+    """Attributes:
+    parameters: (B, P), those of ``PARAMETERS``; their mean where they do not vary.
+    clean: (B, C, H, W), the image without noise, in the range of the transform.
+    """
+
+    parameters: Tensor
+    clean: Tensor
+
+
+@TASKS.register("physics")
+class Physics(Objective):
+    """Pretraining on what the simulator knows of every lens, whatever its class.
+
+    Parameters are scaled to mean 0 and variance 1 by what the first images of the training show; those that never vary
+    or that the label tells are left out. Of ``deeplense/model-1`` the position of the source remains, and the image.
+
+    It takes images as they lie (``augment = "none"``): positions and ellipticities would have to turn with them, which
+    nothing does, and there is no end of new images that would make their symmetries worth it.
+
+    Args:
+        backbone: any.
+        classes: names of the classes, to see which parameters they tell; may be empty.
+        parameters, clean: weights of the two parts of the loss; 0 leaves a part out.
+        loss: of the image; ``mse``, which is of order one as that of the parameters is, or ``chi2``. See ``misfit``.
+        least_rank: see ``Objective``.
+
+    Raises:
+        InputError: for weights that are negative or all 0.
+    """
+
+    truth: ClassVar[Literal["none", "useful", "needed"]] = "needed"
+    count: Tensor
+    first: Tensor
+    second: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: Sequence[str],
+        *,
+        parameters: float = 1.0,
+        clean: float = 1.0,
+        loss: Misfit = "mse",
+        least_rank: float = 1.5,
+    ):
+        super().__init__(backbone, classes, least_rank=least_rank)
+        if min(parameters, clean) < 0 or parameters + clean == 0:
+            raise InputError(f"physics: weights {parameters=}, {clean=}: expected none negative and one positive")
+        check_misfit(loss)
+        self.weights = (parameters, clean)
+        self.measure: Misfit = loss
+        channels, stride = channels_and_stride(backbone)
+        self.point = PoolHead(backbone.dim, len(PARAMETERS)) if parameters else None
+        self.pixels = PixelHead(backbone.dim, channels, stride) if clean else None
+        sums = torch.zeros(max(1, len(self.classes)), len(PARAMETERS), dtype=torch.float64)  # of each class
+        for name in ("count", "first", "second"):
+            self.register_buffer(name, sums.clone())
+
+    def losses(self, batch: LensBatch, draws: Draws) -> Tensor:
+        """The weighted sum of the mean squared error of the scaled parameters and of the misfit of the image."""
+        found = self._truths(batch)
+        if self.training:
+            self._take_in(found, batch)
+        return self._losses(*self._said(batch), found, batch)
+
+    def predict(self, batch: LensBatch) -> SmoothLens:
+        """Parameters in their own units, and the noise-free image; of a part left out the mean, or the image."""
+        scaled, clean, features = self._said(batch)
+        mean, std, _ = self.scales()
+        own = mean if scaled is None else mean + std * scaled
+        clean = batch.images if clean is None else clean
+        return SmoothLens(features, own.expand(len(batch), -1).float(), clean)
+
+    def table(self, prediction: SmoothLens) -> dict[str, list[Any]]:
+        """The parameters that vary, by name."""
+        used = self.scales()[2].tolist()
+        columns = zip(PARAMETERS, used, prediction.parameters.T.tolist(), strict=True)
+        return {name: column for name, varies, column in columns if varies}
+
+    def watched(self, prediction: Any, batch: LensBatch) -> Mapping[str, Tensor | None]:
+        mean, std, _ = self.scales()
+        scaled = (prediction.parameters - mean) / std if self.point is not None else None
+        clean = prediction.clean if self.pixels is not None else None
+        value = self._losses(scaled, clean, prediction.features, self._truths(batch), batch)
+        labels = batch.labels if batch.classes == self.classes else None
+        return {"features": prediction.features, "labels": labels, "value": value}
+
+    def scales(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and standard deviation (P,) of each parameter within the classes, and whether it is asked for."""
+        count = self.count.clamp_min(1)
+        means = self.first / count
+        spread = (self.second / count - means.square()).clamp_min(0)
+        total = self.count.sum(0).clamp_min(1)
+        mean, variance = self.first.sum(0) / total, (spread * self.count).sum(0) / total
+        std = variance.sqrt()
+        varies = std > FIXED * mean.abs() + 1e-12
+        told = ((means - mean).abs() * count.sqrt() > APART * std) & (self.count > 0)
+        used = varies & ~told.any(0)
+        return mean, torch.where(used, std, 1.0), used
+
+    def _said(self, batch: LensBatch) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """Scaled parameters, the noise-free image and features."""
+        features = self.backbone.features(batch.images, batch.context)
+        point = None if self.point is None else self.point(features).float()
+        pixels = None if self.pixels is None else self.pixels(features, *batch.images.shape[-2:]).float()
+        return point, pixels, features[-1].x.float().mean((2, 3))
+
+    def _losses(
+        self, point: Tensor | None, pixels: Tensor | None, features: Tensor, found: Tensor, batch: LensBatch
+    ) -> Tensor:
+        losses = features.new_zeros(len(batch))
+        if point is not None:
+            mean, std, used = self.scales()
+            asked = used & found.isfinite()
+            error = (point - ((torch.where(asked, found, mean) - mean) / std).float()).square()
+            losses = losses + self.weights[0] * torch.where(asked, error, 0.0).sum(1) / asked.sum(1).clamp_min(1)
+        if pixels is not None:
+            losses = losses + self.weights[1] * misfit(pixels, batch.extras["clean"], batch, self.measure)
+        return losses
+
+    @torch.no_grad()
+    def _take_in(self, found: Tensor, batch: LensBatch) -> None:
+        """Add a batch to the sums while there are too few."""
+        known = batch.labels is not None and batch.classes == self.classes
+        labels = batch.labels if known else torch.zeros(len(batch), dtype=torch.int64, device=found.device)
+        assert labels is not None
+        which = F.one_hot(labels, len(self.count)).to(found)
+        which = which * (self.count.sum(0).amax() < FITTED_ON)
+        there, values = found.isfinite().to(found), found.nan_to_num()
+        self.count.add_(which.T @ there)
+        self.first.add_(which.T @ values)
+        self.second.add_(which.T @ values.square())
+
+    def _truths(self, batch: LensBatch) -> Tensor:
+        """(B, P) float64; NaN where a preset has no such parameter."""
+        unknown = batch.images.new_full((len(batch),), torch.nan, dtype=torch.float64)
+        columns = []
+        for name in PARAMETERS:
+            plain = name.removeprefix("log10_")
+            column = batch.extras.get(plain, unknown).double()
+            columns.append(column if name == plain else column.log10())
+        lacking = [] if "clean" in batch.extras or not self.weights[1] else ["the noise-free image"]
+        if self.weights[0] and not any(name.removeprefix("log10_") in batch.extras for name in PARAMETERS):
+            lacking.append("the parameters")
+        if lacking:
+            raise InputError(
+                f"physics: {' and '.join(lacking)} of these images cannot be had; they come with images that are "
+                'simulated on the fly (without data.folder) and not turned (augment = "none")'
+            )
+        return torch.stack(columns, 1)
