@@ -3,8 +3,8 @@
     python benchmarks/oracles.py --json results/oracles.json     half a minute
     python benchmarks/quote.py models                            docs/models.md quotes it
 
-``difference CASE DTYPE``: greatest difference of our feature maps to those of transformers' model with the same weights,
-drawn at random, all stages and images; ``relative_difference`` is that over the largest value of the map.
+``difference CASE DTYPE``: greatest difference of our feature maps to those of transformers' model with the same
+weights, drawn at random, all stages and images; ``relative_difference`` is that over the largest value of the map.
 ``equivariance BACKBONE PIXELS DTYPE``: how far the map of a turned image is from the turned map, the worst of the eight
 symmetries of the square, over its largest value; ``invariance`` is that of the mean over the cells. ``vit``, which
 promises neither, stands beside. ``deflection``: of the lens of ``sourceformer``, its greatest difference to the
@@ -55,7 +55,7 @@ def symmetries(seed: int) -> Iterator[Row]:
             backbone = random_weights(BACKBONES.get(name)(64, 1)).to(dtype)
             for height, width in SIDES:
                 generator = torch.Generator().manual_seed(seed)
-                images = torch.randn(2, 1, height, width, generator=generator, dtype=dtype)
+                images = torch.randn(2, 1, height, width, generator=generator).to(dtype)
                 about = f"{name} {height}x{width} {label}"
                 yield Row(f"equivariance {about}", equivariance_error(backbone, images), "of the largest")
                 yield Row(f"invariance {about}", invariance_error(backbone, images), "of the largest")

@@ -1,4 +1,4 @@
-"""The eight symmetries of the square, by torch's own functions, and how far a backbone is from turning with the image."""
+"""The eight symmetries of the square, by torch's own functions, and how far a backbone is from keeping them."""
 
 from __future__ import annotations
 

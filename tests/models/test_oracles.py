@@ -43,7 +43,8 @@ def test_the_difference_is_rounding(case):
 def test_our_sizes_are_those_of_the_table(case):
     """``vit 64x64 (small)`` is the size ``small`` of ``vit`` in all that its weights show."""
     there, size = PUBLISHED[case], case.partition("(")[2].rstrip(")")
-    more = AS_THEIRS | {"patch": there.options["patch"]} if there.kind == "vit" else {}
+    not_of_a_size = {name: there.options[name] for name in ("patch", "uneven") if name in there.options}
+    more = AS_THEIRS | not_of_a_size if there.kind == "vit" else {}
     with torch.device("meta"):
         named = BACKBONES.get(there.kind)(there.built, 1, size=size, **more)
         shapes = [{name: x.shape for name, x in each.state_dict().items()} for each in (there.ours(), named)]
