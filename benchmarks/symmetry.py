@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from arcformer.models import Backbone
 
 __all__ = ["equivariance_error", "invariance_error", "random_weights", "turned"]
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def turned(x: Tensor) -> Iterator[Tensor]:
@@ -19,7 +22,7 @@ def turned(x: Tensor) -> Iterator[Tensor]:
             yield torch.rot90(plane, quarters, (-2, -1))
 
 
-def random_weights(model: nn.Module) -> nn.Module:
+def random_weights(model: M) -> M:
     """Every weight, norm and bias of order 0.1: at their initial values zeros and ones could hide a fault."""
     torch.manual_seed(0)
     with torch.no_grad():

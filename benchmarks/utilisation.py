@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from rows import Row, emit
@@ -147,6 +148,8 @@ def shares(step: Step, device: torch.device, rounds: int = 3) -> dict[str, float
         if on_gpu and (event.device_type != DeviceType.CUDA or event.is_user_annotation or event.key.startswith(SPANS)):
             continue  # of the host, or a name for a stretch of time whose kernels are listed as well
         spent[kind_of(event.key)] += (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6
+    if not any(spent.values()):
+        raise RuntimeError("the profiler saw no kernel")
     spent = {kind: each / rounds for kind, each in spent.items()}
     spent["optimiser"] = statistics.median(moves)
     spent["idle"] = max(0.0, whole - sum(spent.values()))
@@ -176,9 +179,12 @@ def measured(chosen: argparse.Namespace) -> Iterator[Row]:
     began, device = time.perf_counter(), torch.device(chosen.device)
     best_of_device = matmul(512 if chosen.small else 8192, device)
     told = next((value for part, value in DATASHEET.items() if part in device_name(device)), None)
-    yield Row("matmul bfloat16", best_of_device, "TFLOP/s", told and "datasheet", told, told and best_of_device / told)
+    if told is None:
+        yield Row("matmul bfloat16", best_of_device, "TFLOP/s")
+    else:
+        yield Row.beside("matmul bfloat16", best_of_device, "TFLOP/s", "datasheet", told, "higher")
     torch.manual_seed(0)
-    options = {"dim": 32, "depth": 1, "heads": 2} if chosen.small else {"size": chosen.size}
+    options: dict[str, Any] = {"dim": 32, "depth": 1, "heads": 2} if chosen.small else {"size": chosen.size}
     backbone = VisionTransformer(chosen.pixels, 1, patch=chosen.patch, **options)
     task = Classify(backbone, CLASSES).to(device).train()
     work = multiply_adds(backbone, torch.randn(1, 1, chosen.pixels, chosen.pixels, device=device))
