@@ -105,7 +105,10 @@ def _promises(compared: dict[str, Any]) -> Iterator[str]:
     values = {row["name"]: row["value"] for row in compared["rows"]}
 
     def small(*names: str) -> list[str]:
-        return [f"{v:.1g}" if v == 0 or v > 1e-3 else f"{v:.0e}".replace("e-0", "e-") for v in map(values.get, names)]
+        return [
+            f"{v:.1g}" if v == 0 or v > 1e-3 else f"{v:.0e}".replace("e-0", "e-")
+            for v in (values[name] for name in names)
+        ]
 
     def named(metric: str) -> list[str]:
         words = (name.removesuffix(" float32").split(" ", 1) for name in values if name.endswith(" float32"))
