@@ -27,15 +27,17 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import Any
 
+import peers
 import torch
 import transformers
+from peers import swin_config, vit_config
 from rows import Row, emit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcformer.batch import LensBatch
 from arcformer.memory import forget_peak, peak, resident
-from arcformer.models import Backbone, SwinV2, VisionTransformer, load_transformers_weights
+from arcformer.models import Backbone, load_transformers_weights
 from arcformer.tasks import Classify
 from arcformer.training.precision import autocast
 
@@ -76,34 +78,24 @@ class Case:
 
 def vit(side: int, patch: int, dim: int, depth: int, heads: int, mlp: int) -> Case:
     """A vision transformer as transformers has it: a class token, learned positions, one linear map a patch."""
-
-    def ours() -> Backbone:
-        return VisionTransformer(
-            side, 1, dim=dim, depth=depth, heads=heads, mlp=mlp, patch=patch, stem="patch", position="learned",
-            registers=1, uneven="crop", eps=1e-12,
-        )  # fmt: skip
+    options = {"dim": dim, "depth": depth, "heads": heads, "mlp": mlp, "patch": patch, "eps": 1e-12, "uneven": "crop"}
 
     def theirs(attention: str) -> nn.Module:
-        config = transformers.ViTConfig(
-            image_size=side, num_channels=1, patch_size=patch, num_hidden_layers=depth, num_attention_heads=heads,
-            hidden_size=dim, intermediate_size=mlp, num_labels=len(CLASSES), attn_implementation=attention,
-        )  # fmt: skip
+        config = vit_config(side, 1, options, num_labels=len(CLASSES), attn_implementation=attention)
         return transformers.ViTForImageClassification(config)
 
-    return Case(side, ours, theirs)
+    return Case(side, peers.Case("vit", side, options=options).ours, theirs)
 
 
 def swin(side: int, dim: int, depths: tuple[int, ...], heads: tuple[int, ...], window: int) -> Case:
     """A Swin Transformer V2; transformers has no fused attention for it."""
+    options = {"dim": dim, "depths": depths, "heads": heads, "window": window, "patch": 4, "mlp_ratio": 4.0}
 
     def theirs(attention: str) -> nn.Module:
-        config = transformers.Swinv2Config(
-            image_size=side, num_channels=1, patch_size=4, embed_dim=dim, depths=depths, num_heads=heads,
-            window_size=window, drop_path_rate=0.0, num_labels=len(CLASSES), attn_implementation=attention,
-        )  # fmt: skip
-        return transformers.Swinv2ForImageClassification(config)
+        more = {"num_labels": len(CLASSES), "attn_implementation": attention, "drop_path_rate": 0.0}
+        return transformers.Swinv2ForImageClassification(swin_config(side, 1, options, **more))
 
-    return Case(side, lambda: SwinV2(side, 1, dim=dim, depths=depths, heads=heads, window=window), theirs, ("eager",))
+    return Case(side, peers.Case("swin", side, options=options).ours, theirs, ("eager",))
 
 
 CASES = {

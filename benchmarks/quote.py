@@ -1,7 +1,7 @@
 """Keep what was measured in results/, and have the documentation quote it.
 
     python benchmarks/quote.py demo      after `make demo`: writes results/demo.json, docs/images/demo.png, the README
-    python benchmarks/quote.py models    after a change of a backbone, or of results/models.json: writes docs/models.md
+    python benchmarks/quote.py models    after a change of a backbone or of what results/ has of them: docs/models.md
 
 The numbers in the README stand between two marks and are never typed; docs/models.md is generated as a whole, by
 `catalogue.py`.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+
+from arcformer.training.provenance import commit, versions
 
 __all__ = ["Row", "emit"]
 
@@ -47,8 +50,12 @@ class Row:
         return cls(name, value, unit, peer, peer_value, ratio)
 
 
-def emit(rows: Sequence[Row], json_path: str | Path | None = None) -> None:
-    """Print ``rows`` as a table and, given ``json_path``, write them there; absent fields are left out."""
+def emit(rows: Sequence[Row], json_path: str | Path | None = None, about: Mapping[str, Any] | None = None) -> None:
+    """Print ``rows`` as a table and, given ``json_path``, write them there; absent fields are left out.
+
+    Given ``about``, as ``{"device": ..., "seed": ...}``, the file has that as well, with date, versions and commit, as
+    all that is kept in results/ does.
+    """
     table = Table("name", "unit", "peer")
     for column in ("value", "peer value", "ratio"):
         table.add_column(column, justify="right")
@@ -58,4 +65,8 @@ def emit(rows: Sequence[Row], json_path: str | Path | None = None) -> None:
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     if json_path:
         flat = [{key: value for key, value in asdict(row).items() if value is not None} for row in rows]
-        Path(json_path).write_text(json.dumps(flat, indent=2) + "\n")
+        kept: Any = flat
+        if about is not None:
+            date = datetime.now(UTC).strftime("%Y-%m-%d")
+            kept = {"date": date, **about, "versions": versions(), "commit": commit(), "rows": flat}
+        Path(json_path).write_text(json.dumps(kept, indent=2) + "\n")

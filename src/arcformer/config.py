@@ -193,7 +193,7 @@ def _faults(error: ValidationError, schema: type[BaseModel], prefix: tuple[str, 
         if isinstance(cause, _BadOptions):
             lines += _faults(cause.error, cause.schema, path)
             continue
-        message = str(cause) if isinstance(cause, InputError) else fault["msg"]
+        message = str(cause) if isinstance(cause, InputError) else _said(fault)
         if fault["type"] == "extra_forbidden":
             message = f"unknown field; {near(path[-1], _fields_at(schema, fault['loc'][:-1]))}"
         elif fault["type"] != "missing" and cause is None:
@@ -204,6 +204,18 @@ def _faults(error: ValidationError, schema: type[BaseModel], prefix: tuple[str, 
                 )
         lines.append(f"{'.'.join(path)}: {message}")
     return lines
+
+
+def _said(fault: Any) -> str:
+    """What is wrong, less ``got``; in our words where a person could not tell from pydantic's what to write."""
+    match fault["type"]:
+        case "list_type" | "tuple_type":
+            return f"expected a list in brackets, as [{json.dumps(fault['input'], default=str)}]"
+        case "too_short":
+            return f"expected a list of {fault['ctx']['min_length']} or more"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "expected a table with fields of its own"
+    return fault["msg"]
 
 
 def _fields_at(schema: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

@@ -56,6 +56,11 @@ def unwritable(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(f"no space is left for {folder}; make room and give the same command again") from None
+        above = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+        if isinstance(error, FileExistsError | NotADirectoryError) and not above.is_dir():
+            raise InputError(
+                f"{folder} cannot be written to: {above} is a file, not a folder; name another place"
+            ) from None
         raise InputError(f"{folder} cannot be written to ({error.strerror or error})") from None
 
 

@@ -86,6 +86,10 @@ def test_a_profile_overwrites_nothing_and_options_are_not_ignored(arcformer: Com
         ended = arcformer("models", "--profile", "vit/tiny", "--json", "notes.json")
         assert (ended.code, Path("notes.json").read_text()) == (2, text)
         assert "holds something else" in ended.err
+    for place in ("notes.json/costs.json", "notes.json/below/costs.json"):
+        ended = arcformer("models", "--profile", "vit/tiny", "--json", place)
+        assert ended.code == 2
+        assert f"{place} cannot be written to: notes.json is a file, not a folder; name another place" in ended.err
     ended = arcformer("models", "vit", "--size", 96, "--batch", 2)
     assert (ended.code, ended.out) == (2, "")
     assert "--size, --batch: for what is measured; say --profile as well" in ended.err

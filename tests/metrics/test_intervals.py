@@ -90,6 +90,8 @@ def test_the_mean_of_a_few_values_has_the_interval_of_the_t_test():
     found, expected = mean(values), stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert found.value == pytest.approx(np.mean(values))
+    near_one = mean([0.99, 0.999, 0.98], within=(0, 1))
+    assert (near_one.value, near_one.high) == (pytest.approx(np.mean([0.99, 0.999, 0.98])), 1.0)
     assert mean([0.5]).value == 0.5
     assert np.isnan(mean([0.5]).low)
     assert np.isnan(mean([]).value)

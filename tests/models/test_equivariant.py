@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
-from torch import Tensor, nn
+from symmetry import equivariance_error, random_weights, turned
+from torch import nn
 
 from arcformer.errors import InputError
-from arcformer.models import Backbone, EquivariantTransformer, PoolHead, VisionTransformer
+from arcformer.models import EquivariantTransformer, PoolHead, VisionTransformer
 from arcformer.models.equivariant import BETWEEN, ELEMENTS, GroupConv, GroupLinear
 
 SIZES = [(64, 64), (48, 48), (37, 37), (37, 45), (13, 20), (5, 5), (150, 150)]
-
-
-def turned(x: Tensor) -> Iterator[Tensor]:
-    """The eight symmetries of the last two axes."""
-    for plane in (x, x.mT):
-        for quarters in range(4):
-            yield torch.rot90(plane, quarters, (-2, -1))
-
-
-def random_weights(backbone: nn.Module) -> nn.Module:
-    """Every weight, norm and bias of order 0.1: at their initial values zeros and ones could hide a fault."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in backbone.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return backbone.eval()
 
 
 def d4vit(image_size=32, channels=1, **options) -> EquivariantTransformer:
@@ -36,32 +19,15 @@ def d4vit(image_size=32, channels=1, **options) -> EquivariantTransformer:
     return EquivariantTransformer(image_size, channels, **{"dim": 64, "depth": 2, **options})
 
 
-@torch.no_grad()
-def error(backbone: Backbone, images: Tensor) -> float:
-    """How far the map of turned images is from the turned map, the worst of eight, relative to its largest value."""
-    whole = backbone(images)[0].x
-    gaps = [(backbone(t)[0].x - w).abs().max() for t, w in zip(turned(images), turned(whole), strict=True)]
-    return float(torch.stack(gaps).max() / whole.abs().max())
-
-
-def table() -> str:
-    """The table in the docstring of the module: ``python tests/models/test_equivariant.py``."""
-    rows = []
-    for cls in (EquivariantTransformer, VisionTransformer):
-        backbone = random_weights(cls(64, 1))
-        rows += [f"{cls.__name__} {h} x {w}: {error(backbone, torch.randn(2, 1, h, w)):.0e}" for h, w in SIZES]
-    return "\n".join(rows)
-
-
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("patch", [4, 8])
 def test_features_turn_with_the_image(size, patch):
     backbone = random_weights(d4vit(channels=2, patch=patch))
-    assert error(backbone, torch.randn(2, 2, *size)) < 1e-5
+    assert equivariance_error(backbone, torch.randn(2, 2, *size)) < 1e-5
 
 
 def test_a_plain_transformer_does_not():
-    assert error(random_weights(VisionTransformer(32, 1)), torch.randn(2, 1, 32, 32)) > 0.1
+    assert equivariance_error(random_weights(VisionTransformer(32, 1)), torch.randn(2, 1, 32, 32)) > 0.1
 
 
 @torch.no_grad()
@@ -152,7 +118,3 @@ def test_options_that_do_not_fit_are_refused(options, words):
 def test_images_of_other_channels_are_refused():
     with pytest.raises(InputError, match="1 channel"):
         d4vit().features(torch.randn(1, 3, 24, 24))
-
-
-if __name__ == "__main__":
-    print(table())  # noqa: T201

@@ -4,54 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
+from peers import AS_THEIRS, PUBLISHED, SMALL, SWIN, VIT, Case, drawn, features, swin_config, vit_config
 from torch import nn
 
 from arcformer.errors import InputError
-from arcformer.models import Backbone, FeatureMap, SwinV2, VisionTransformer, load_transformers_weights
-
-transformers = pytest.importorskip("transformers")
-
-VIT = {"dim": 32, "depth": 2, "heads": 4, "mlp": 48, "patch": 8, "eps": 1e-12}
-AS_THEIRS = {"stem": "patch", "position": "learned", "registers": 1}
-SWIN = {"dim": 12, "depths": (2, 2), "heads": (2, 3), "window": 4, "patch": 4, "mlp_ratio": 2.0}
+from arcformer.models import BACKBONES, Backbone, SwinV2, VisionTransformer, load_transformers_weights
 
 
-def drawn(model: nn.Module) -> nn.Module:
-    """The model with all its parameters drawn: biases and norms begin at 0 and 1, which would hide a wrong mapping.
-
-    Scales of cosines are between 1 and more than the 100 at which they are clamped.
-    """
-    torch.manual_seed(1)
-    for name, parameter in model.named_parameters():
-        if name.endswith("logit_scale"):
-            nn.init.uniform_(parameter, 0, 6)
-        else:
-            nn.init.normal_(parameter, std=0.2)
-    return model.eval()
+def vit_peer(**options) -> nn.Module:
+    return drawn(Case("vit", 24, options=VIT | options).theirs())
 
 
-def vit_config(size: int, channels: int, options: dict) -> transformers.ViTConfig:
-    return transformers.ViTConfig(
-        image_size=size, num_channels=channels, hidden_size=options["dim"], num_hidden_layers=options["depth"],
-        num_attention_heads=options["heads"], intermediate_size=options["mlp"], patch_size=options["patch"],
-        layer_norm_eps=options["eps"],
-    )  # fmt: skip
-
-
-def swin_config(size: int, channels: int, options: dict, **more) -> transformers.Swinv2Config:
-    return transformers.Swinv2Config(
-        image_size=size, num_channels=channels, embed_dim=options["dim"], depths=options["depths"],
-        num_heads=options["heads"], window_size=options["window"], patch_size=options["patch"],
-        mlp_ratio=options["mlp_ratio"], **more,
-    )  # fmt: skip
-
-
-def vit_peer(size: int = 24, channels: int = 1, **options) -> nn.Module:
-    return drawn(transformers.ViTModel(vit_config(size, channels, VIT | options), add_pooling_layer=False))
-
-
-def swin_peer(size: int = 64, channels: int = 1, **options) -> nn.Module:
-    return drawn(transformers.Swinv2Model(swin_config(size, channels, SWIN | options), add_pooling_layer=False))
+def swin_peer(**options) -> nn.Module:
+    return drawn(Case("swin", 64, options=SWIN | options).theirs())
 
 
 def loaded(backbone: Backbone, state: dict[str, torch.Tensor]) -> Backbone:
@@ -59,36 +25,30 @@ def loaded(backbone: Backbone, state: dict[str, torch.Tensor]) -> Backbone:
     return backbone.eval()
 
 
-@pytest.mark.parametrize(
-    ("built", "called", "channels", "options"),
-    [
-        (24, (24, 24), 1, {}),
-        (24, (24, 24), 3, {"depth": 3, "heads": 2, "dim": 24}),
-        (24, (40, 40), 1, {}),
-        (24, (16, 48), 2, {}),
-        (20, (20, 20), 1, {"patch": 5, "eps": 1e-6}),
-    ],
-)
-@torch.no_grad()
-def test_vit_agrees(built, called, channels, options):
-    """The last hidden state after the final norm, with positions interpolated where the size is another."""
-    peer = vit_peer(built, channels, **options)
-    ours = loaded(VisionTransformer(built, channels, **VIT | AS_THEIRS | options), peer.state_dict())
-    images = torch.randn(2, channels, *called)
-    theirs = peer(images, interpolate_pos_encoding=True).last_hidden_state[:, 1:]
-    torch.testing.assert_close(ours.encode(ours.tokenize(images)).x, theirs, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("case", [*SMALL, "vit 150x150 (classifier-3x3)"])
+def test_maps_are_theirs(case):
+    """Every stage, with positions interpolated and windows shifted where the size is another."""
+    for ours, theirs in features((SMALL | PUBLISHED)[case]):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-@torch.no_grad()
-def test_vit_agrees_on_images_that_the_patch_does_not_divide():
-    """transformers leaves out the far edge, here as in the published classifier: 150 pixels, patches of 16."""
-    options = {"dim": 768, "depth": 3, "heads": 3, "mlp": 1024, "patch": 16}
-    peer = vit_peer(150, 1, **options)
-    ours = VisionTransformer(150, 1, size="classifier-3x3", uneven="crop", eps=1e-12, **AS_THEIRS)
-    images = torch.randn(1, 1, 144, 144)
-    theirs = peer(torch.nn.functional.pad(images, (0, 6, 0, 6))).last_hidden_state[:, 1:]
-    tokens = loaded(ours, peer.state_dict()).encode(ours.tokenize(images)).x
-    torch.testing.assert_close(tokens, theirs, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("case", ["vit 24x24", "swin 64x64 windows of 8, 8 and 4"])
+def test_the_difference_is_rounding(case):
+    """In float64 it goes down as the rounding does."""
+    for ours, theirs in features(SMALL[case], torch.float64):
+        torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("case", [name for name in PUBLISHED if "(" in name])
+def test_our_sizes_are_those_of_the_table(case):
+    """``vit 64x64 (small)`` is the size ``small`` of ``vit`` in all that its weights show."""
+    there, size = PUBLISHED[case], case.partition("(")[2].rstrip(")")
+    not_of_a_size = {name: there.options[name] for name in ("patch", "uneven") if name in there.options}
+    more = AS_THEIRS | not_of_a_size if there.kind == "vit" else {}
+    with torch.device("meta"):
+        named = BACKBONES.get(there.kind)(there.built, 1, size=size, **more)
+        shapes = [{name: x.shape for name, x in each.state_dict().items()} for each in (there.ours(), named)]
+    assert shapes[0] == shapes[1]
 
 
 @torch.no_grad()
@@ -102,29 +62,6 @@ def test_the_eps_of_the_norms_matters_where_activations_are_small():
         ours = loaded(VisionTransformer(24, 1, **VIT | AS_THEIRS | {"eps": eps}), peer.state_dict())
         gaps.append(float((ours.encode(ours.tokenize(images)).x - theirs).abs().max()))
     assert gaps[0] < 1e-5 < gaps[1]
-
-
-@pytest.mark.parametrize(
-    ("built", "called", "channels", "options"),
-    [
-        (64, (64, 64), 1, {}),
-        (64, (64, 96), 3, {}),
-        (48, (48, 48), 1, {"window": 3}),
-        (64, (64, 64), 1, {"depths": (2, 1, 3), "heads": (1, 2, 4), "window": 8}),  # windows of 8, 8 and 4
-        (32, (32, 32), 2, {"patch": 2, "depths": (3, 2), "heads": (3, 4)}),
-    ],
-)
-@torch.no_grad()
-def test_swin_agrees(built, called, channels, options):
-    """Every stage before its grid is merged, and the last hidden state after the final norm."""
-    peer, images = swin_peer(built, channels, **options), torch.randn(2, channels, *called)
-    ours: list[FeatureMap] = loaded(SwinV2(built, channels, **SWIN | options), peer.state_dict()).features(images)
-    embedded, grid = peer.embeddings(images)
-    flags = {"output_hidden_states": True, "output_hidden_states_before_downsampling": True}
-    stages = peer.encoder(embedded, grid, **flags).reshaped_hidden_states[1:]
-    last = peer(images).last_hidden_state.transpose(1, 2).unflatten(2, ours[-1].x.shape[2:])
-    for mine, theirs in zip(ours, [*stages[:-1], last], strict=True):
-        torch.testing.assert_close(mine.x, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_of_classifiers_come_without_their_heads():

@@ -137,7 +137,11 @@ def test_the_tables(conducted):
     assert float(cell["auroc"]) == pytest.approx(statistics.mean(values))
     assert float(cell["auroc_sd"]) == pytest.approx(statistics.stdev(values))
     half = 4.302652729911275 * statistics.stdev(values) / 3**0.5  # the quantile .975 of t with 2 degrees of freedom
-    assert float(cell["auroc_high"]) == pytest.approx(statistics.mean(values) + half)
+    assert float(cell["auroc_high"]) == pytest.approx(min(1.0, statistics.mean(values) + half))
+    assert float(cell["auroc_low"]) == pytest.approx(max(0.0, statistics.mean(values) - half))
+    nlls = [float(row["nll"]) for row in rows if row["family"] == "ViT"]
+    half = 4.302652729911275 * statistics.stdev(nlls) / 3**0.5
+    assert float(cell["nll_high"]) == pytest.approx(statistics.mean(nlls) + half)  # which has no upper end
 
     flat = {row["name"]: row for row in json.loads((conducted / "results.json").read_text())}
     assert flat["auroc deeplense/model-2 ViT, seed 1"]["value"] == float(vit["auroc"])

@@ -109,8 +109,8 @@ def test_what_is_written_plans_the_same(study, tmp_path):
     [
         ("[tset]\ncount = 3\n", ["tset: unknown field; did you mean 'test'?"]),
         ("[test]\nsede = 3\n", ["test.sede: unknown field; did you mean 'seed'?"]),
-        ("[axes]\nseed = 3\n", ["axes.seed: Input should be a valid list, got 3"]),
-        ("[axes]\nseed = []\n", ["axes.seed: List should have at least 1 item"]),
+        ("[axes]\nseed = 3\n", ["axes.seed: expected a list in brackets, as [3], got 3"]),
+        ("[axes]\nseed = []\n", ["axes.seed: expected a list of 1 or more, got []"]),
         ('[test]\npreset = "deeplense/modle-1"\n', ["did you mean 'deeplense/model-1'?"]),
         ('[test]\nfolder = "no-such"\n', ["no-such: no such folder"]),
         ('[test]\nfolder = "."\ncount = 3\n', ["of folder, all images are taken"]),

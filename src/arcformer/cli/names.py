@@ -98,7 +98,8 @@ def _profile(names: Sequence[str], settings: dict[str, Any], path: Path | None) 
     asked = variants(names)
     settings["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     if path is not None:
-        _check_profile(path)
+        with unwritable(path):
+            _check_profile(path)
     found: dict[str, Profile | Failed] = {}
     for variant in track(asked, "measuring", unit="models"):
         found[variant.label] = measure_apart(variant, **settings)

@@ -54,6 +54,7 @@ def simulate(
     """
     from arcformer.data.observed import observed
     from arcformer.data.store import write_store
+    from arcformer.disk import unwritable
     from arcformer.progress import track
     from arcformer.sim.presets import PRESETS
 
@@ -72,7 +73,8 @@ def simulate(
             raise Interrupted(f"interrupted; the same command goes on: {given(context)}") from None
     else:
         _check_free(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
+        with unwritable(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
             store(Path(folder, "store"))
             _export(format)(

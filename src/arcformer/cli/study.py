@@ -65,7 +65,7 @@ def study(
         say(_tally(found))
         return
     try:
-        found = run(asked, out, retry=retry, quiet=quiet, tell=note)
+        found = run(asked, out, planned=planned, retry=retry, quiet=quiet, tell=note)
     except KeyboardInterrupt:
         tally = _tally(outcomes(asked, planned, out))
         raise Interrupted(f"interrupted; {tally}; the same command goes on: {given(context)}") from None

@@ -85,17 +85,23 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> Estimate:
     return Estimate(successes / trials, float(ends.low), float(ends.high))
 
 
-def mean(values: Sequence[float], *, level: float = 0.95) -> Estimate:
+def mean(values: Sequence[float], *, level: float = 0.95, within: tuple[float, float] = (-np.inf, np.inf)) -> Estimate:
     """The mean of a few independent values, as of runs with different seeds, with Student's interval (1908).
 
     NaN without values; of one value no interval is known, and its ends are NaN.
+
+    Args:
+        values: N of them.
+        level: coverage of the interval.
+        within: where values can be at all; of what lies beyond, the interval has nothing.
     """
     n = len(values)
     centre = float(np.mean(values)) if n else float("nan")
     if n < 2:
         return Estimate(centre, float("nan"), float("nan"))
     half = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return Estimate(centre, centre - half, centre + half)
+    low, high = within
+    return Estimate(centre, max(centre - half, low), min(centre + half, high))
 
 
 def _counts(rng: np.random.Generator, resamples: int, rows: int) -> NDArray[np.float64]:

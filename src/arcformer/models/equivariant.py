@@ -21,12 +21,7 @@ which it keeps relations between orientations that a mean of the features themse
 cannot say is how the inside of a token is oriented; an objective that paints pixels from these tokens has to find that
 from where the others are.
 
-How far the map is from turning with the image, the worst of the eight, relative to its largest value (tiny, random
-weights of order 0.1, float32; ``tests/models/test_equivariant.py``):
-
-    pixels      13 x 20   37 x 37   37 x 45   48 x 48   64 x 64   150 x 150
-    ``d4vit``    4e-7      6e-7      5e-7      7e-7      7e-7       9e-7
-    ``vit``      0.6       0.6       0.6       0.5       0.6        0.7
+How exactly the map turns with the image is measured by ``benchmarks/oracles.py`` and stands in docs/models.md.
 
 Shapes: B images, C channels, H x W pixels, a grid of h x w patches, N tokens of width D = 8 c, copies first.
 """
@@ -281,7 +276,7 @@ class TurnedPosition(nn.Module):
         turned = torch.matmul(places, places.new_tensor(ELEMENTS))  # x^T g is (g^-1 x)^T: (8, N, 2)
         steps = torch.arange(self.frequencies, device=places.device) / self.frequencies
         angles = (turned[..., None] * 100.0**-steps).flatten(2)
-        seen = self.mix(torch.cat([angles.sin(), angles.cos()], 2))
+        seen = self.mix(torch.cat([angles.sin(), angles.cos()], 2).to(self.mix.weight.dtype))
         return seen.transpose(0, 1).flatten(1)
 
 

@@ -246,9 +246,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, blocked: Tensor | None = None) -> Tensor:
         """(B, M, N, D) to the same; ``blocked`` (M, N, N) is true where a cell must not see another."""
         q, k, v = (part(x).unflatten(3, (self.heads, -1)).transpose(2, 3) for part in (self.q, self.k, self.v))
+        full = torch.promote_types(q.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):  # products go up to 100, too far for 8 bits of mantissa
-            scale = self.log_scale.float().clamp(max=math.log(100.0)).exp()[:, None, None]
-            q, k = F.normalize(q.float(), dim=4) * scale, F.normalize(k.float(), dim=4)
+            scale = self.log_scale.to(full).clamp(max=math.log(100.0)).exp()[:, None, None]
+            q, k = F.normalize(q.to(full), dim=4) * scale, F.normalize(k.to(full), dim=4)
             bias = self.position().expand(x.shape[1], -1, -1, -1)  # (M, K, N, N)
         if blocked is not None:
             bias = bias.masked_fill(blocked[:, None], -torch.inf)

@@ -40,6 +40,7 @@ def run(
     study: Study,
     out: str | Path,
     *,
+    planned: Sequence[Planned] | None = None,
     retry: bool = False,
     quiet: bool = False,
     tell: Callable[[str], None] = lambda line: None,
@@ -52,6 +53,7 @@ def run(
 
     Args:
         out: new, empty, or with earlier runs of this study.
+        planned: the runs, as ``plan`` gives them, for those who have asked it.
         retry: also the runs that failed before.
         quiet: no progress bars.
         tell: is given a line when a run begins and when it ends.
@@ -63,7 +65,8 @@ def run(
         InputError: a fault in the study, or a folder with something else in it.
         KeyboardInterrupt: on Ctrl-C; the same call goes on.
     """
-    out, planned, began = Path(out), plan(study), time.time()
+    out, began = Path(out), time.time()
+    planned = plan(study) if planned is None else planned
     check_folder(study, out)
     with unwritable(out):
         out.mkdir(parents=True, exist_ok=True)

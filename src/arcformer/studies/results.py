@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ __all__ = ["flat_rows", "run_rows", "seed_rows", "write_results"]
 
 LAST = ("device", "commit", "folder", "note")
 """Columns to the right of the numbers."""
+
+PROPORTIONS = ("accuracy", "auroc", "ece", "f1", "leak_auroc", "precision", "recall")
+"""How the names of numbers begin that lie between 0 and 1; ``auroc_above_leak`` is a difference."""
 
 Row = dict[str, Any]
 
@@ -37,7 +41,8 @@ def run_rows(outcomes: Sequence[Outcome]) -> list[Row]:
 def seed_rows(outcomes: Sequence[Outcome]) -> list[Row]:
     """A row for every cell with several seeds: of each number the mean, standard deviation and 95 % interval.
 
-    The interval is Student's, of the mean over seeds; test images and their interval are another matter.
+    The interval is Student's, of the mean over seeds, less what no such number can be; test images and their interval
+    are another matter.
     """
     rows = []
     for cell in _cells(outcomes):
@@ -90,8 +95,14 @@ def _over_seeds(cell: list[Outcome]) -> dict[str, tuple[Estimate, float, str]]:
     found = {}
     for name in shared:
         values = [outcome.numbers[name].value for outcome in cell]
-        found[name] = mean(values), statistics.stdev(values), cell[0].numbers[name].unit
+        found[name] = mean(values, within=_range(name)), statistics.stdev(values), cell[0].numbers[name].unit
     return found
+
+
+def _range(name: str) -> tuple[float, float]:
+    """Between which ends a number of that name lies."""
+    proportion = name.removeprefix("validation_").startswith(PROPORTIONS) and name != "auroc_above_leak"
+    return (0.0, 1.0) if proportion else (-math.inf, math.inf)
 
 
 def _about(outcome: Outcome, seed: bool = True) -> str:
