@@ -12,10 +12,6 @@ peer is caustics' class API, mapped over a batch by ``torch.vmap``.
 rates. ``peak_memory`` (on Linux) is that of a process that simulates and does nothing else.
 
 Rates count the processor's time, not the clock's, and all take turns, so that other programs disturb them little.
-
-    python benchmarks/simulate.py --device cuda --batch 2048 --json simulate-gpu.json
-
-measures arcformer alone, on an accelerator, by the clock, with presets that project as well.
 """
 
 from __future__ import annotations
@@ -52,8 +48,6 @@ for seed in range(8):
     simulate(sys.argv[1], int(sys.argv[2]), seed=seed)
 print(int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) / 1024)
 """
-
-ACCELERATED = ("deeplense/model-1", "deeplense/model-2", "corrected/model-1", "corrected/model-2")
 
 Contestants = dict[str, tuple[int, Callable[[], object]]]
 
@@ -104,31 +98,6 @@ def compared(preset: Preset, name: str, batch: int, peer_batch: int, rounds: int
     ]
 
 
-def accelerated(preset: Preset, batch: int, rounds: int, device: str) -> list[Row]:
-    """The rows of one preset on an accelerator: of each class, and of batches as training takes them (``all``)."""
-    found = []
-    for name in (*preset.classes, None):
-        labels = torch.full((batch,), preset.classes.index(name)) if name else None
-        count = None if name else batch
-        drawn = simulate(preset, count, seed=0, labels=labels).extras if name else None
-        makers: dict[str, Callable[[int], object]] = {
-            "noisy": lambda k, labels=labels, count=count: simulate(preset, count, seed=k, labels=labels, device=device)
-        }
-        if drawn is not None:
-            makers["clean"] = lambda _, drawn=drawn: clean_images(preset, drawn, device=device)
-        for kind, make in makers.items():
-            taken = []
-            for k in range(rounds + 1):
-                torch.cuda.synchronize()
-                begin = time.perf_counter()
-                make(k)
-                torch.cuda.synchronize()
-                taken.append(time.perf_counter() - begin)
-            rate = batch / statistics.median(taken[1:])
-            found.append(Row(f"images_per_s {preset.name} {name or 'all'} {kind} {device}", rate, "images/s"))
-    return found
-
-
 def compile_time(preset: Preset) -> Row:
     """How long the first batch takes, by the clock."""
     begin = time.perf_counter()
@@ -150,16 +119,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="images in a batch of ours (default 64)")
     parser.add_argument("--peer-batch", type=int, default=8, help="images of a peer in a round (default 8)")
     parser.add_argument("--rounds", type=int, default=15, help="rounds, after one to warm up (default 15)")
-    parser.add_argument("--device", default="cpu", help="an accelerator: there arcformer alone is measured")
     chosen = parser.parse_args()
 
     torch.set_num_threads(1)
-    found: list[Row] = []
-    if chosen.device != "cpu":
-        for name in ACCELERATED:
-            found += accelerated(PRESETS.get(name), chosen.batch, chosen.rounds, chosen.device)
-        emit(found, chosen.json)
-        return
+    found = []
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         presets = [PRESETS.get(name) for name in ("deeplense/model-1", "deeplense/model-2")]

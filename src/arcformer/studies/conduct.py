@@ -180,11 +180,13 @@ def _test(trained: Run, test: TestSection, path: Path) -> None:
     data = given.data if test.preset is None else given.data.model_copy(update={"preset": test.preset, "folder": None})
     training = given.training.model_copy(update={"batch_size": TESTED_AT_ONCE})
     seen = given.model_copy(update={"data": data, "training": training})
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     if test.folder is not None:
         images = open_labelled(seen, test.folder)
     else:
-        images = open_test(seen, trained.folder / "split.json", count=test.count or COUNT, seed=test.seed)
-    trained.task.to("cuda" if torch.cuda.is_available() else "cpu")
+        split, count = trained.folder / "split.json", test.count or COUNT
+        images = open_test(seen, split, count=count, seed=test.seed, device=device)
+    trained.task.to(device)
     found = evaluate(trained, images, name="test", seed=test.seed)
     numbers = {name: as_json(estimate) for name, estimate in found.estimates.items()}
     facts = {

@@ -22,7 +22,7 @@ from arcformer.errors import InputError
 from arcformer.progress import track
 from arcformer.randomness import stream
 from arcformer.training.recipe import RunConfig
-from arcformer.training.sources import open_sources
+from arcformer.training.sources import open_sources, simulated_on
 
 __all__ = ["Pipeline", "Prepared", "Timed"]
 
@@ -148,8 +148,7 @@ class Pipeline(LightningDataModule):
 
     @property
     def _simulated_on(self) -> torch.device:
-        device = self._running.strategy.root_device
-        return device if device.type == "cuda" else torch.device("cpu")
+        return simulated_on(self._running.strategy.root_device)
 
     @property
     def _running(self) -> Trainer:

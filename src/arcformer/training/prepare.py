@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from arcformer.batch import LensBatch
@@ -19,13 +20,15 @@ from arcformer.errors import InputError
 from arcformer.progress import track
 from arcformer.training.folder import Run
 from arcformer.training.recipe import RunConfig
-from arcformer.training.sources import open_sources, split_files
+from arcformer.training.sources import open_sources, simulated_on, split_files
 from arcformer.training.start import Start, scaled_alike
 
 __all__ = ["check_folder", "nothing_left_behind", "prepare"]
 
 FITTED_ON = 512
 """Training images, at least, that the transform and the domain are fitted on."""
+
+CPU = torch.device("cpu")
 
 WRITTEN = ("config.toml", "split.json", "skipped.txt", "start.json", "transform.json", "domain.json")
 
@@ -56,10 +59,16 @@ def check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
         raise InputError(f"{folder} holds a run of another configuration: {'; '.join(differing)}")
 
 
-def prepare(config: RunConfig, folder: Path, console: Console, start: Run | None = None) -> None:
+def prepare(
+    config: RunConfig,
+    folder: Path,
+    console: Console,
+    start: Run | None = None,
+    device: torch.device = CPU,
+) -> None:
     """Write ``config.toml``, ``split.json``, ``transform.json`` and ``domain.json``, those that are not there yet.
 
-    And ``start.json``, of a run that begins with the weights of ``start``.
+    And ``start.json``, of a run that begins with the weights of ``start``. ``device``: where it is trained.
 
     Raises:
         InputError: unusable data.
@@ -74,7 +83,7 @@ def prepare(config: RunConfig, folder: Path, console: Console, start: Run | None
             if bad:
                 (folder / "skipped.txt").write_text("\n".join(bad) + "\n")
     if not (folder / "domain.json").exists():
-        train, _ = open_sources(config, folder / "split.json")
+        train, _ = open_sources(config, folder / "split.json", simulated_on(device))
         batches = list(track(_first(train), "first images", unit="batches", console=console))
         if start is None:
             transform = Transform(config.transform).fit(batches)
@@ -94,7 +103,7 @@ def _first(source: BatchSource) -> Iterator[LensBatch]:
     for k in range(source.batches or FITTED_ON):
         batch = source.batch(k)
         images += len(batch)
-        yield batch
+        yield batch.to("cpu")
         if images >= FITTED_ON:
             return
 

@@ -63,9 +63,9 @@ def fit(config: RunConfig, folder: str | Path, *, resume: bool = False, quiet: b
     journal = Journal(folder / "log.jsonl")
     callbacks = [journal, Bar(console, journal), SaveEvery(files, config.training.save_every)]
     with nothing_left_behind(folder) if first else nullcontext(), hushed(), interruptible():
-        if first:
-            prepare(config, folder, console, start)
         trainer = make_trainer(config.training, folder, callbacks)
+        if first:
+            prepare(config, folder, console, start, trainer.strategy.root_device)
         trainer.fit(module, datamodule=pipeline, ckpt_path=str(files) if resume_files(files) else None)
     if trainer.is_global_zero:
         with working("measuring the best weights", console=console):

@@ -21,7 +21,7 @@ from arcformer.sim.presets import PRESETS
 from arcformer.tasks import TASKS
 from arcformer.training.recipe import RunConfig
 
-__all__ = ["open_labelled", "open_sources", "open_test", "split_files"]
+__all__ = ["open_labelled", "open_sources", "open_test", "simulated_on", "split_files"]
 
 Files = FolderBatches | StoredBatches
 Progress = Callable[[Iterable[Path]], Iterable[Path]]
@@ -70,17 +70,25 @@ def open_sources(
     return part("train", of_each=data.labels, **order), part("validation")
 
 
-def open_test(config: RunConfig, split_path: Path, *, count: int, seed: int) -> SimulatedBatches | Files:
+def open_test(
+    config: RunConfig, split_path: Path, *, count: int, seed: int, device: torch.device | str = "cpu"
+) -> SimulatedBatches | Files:
     """Images that nothing was chosen on: ``count`` fresh ones of the preset, or the test part of the run's folder.
 
-    Simulated ones are drawn from a stream of their own: no ``seed``, not even that of the run, gives a training image.
+    Simulated ones are made on ``device`` and drawn from a stream of their own: no ``seed``, not even that of the run,
+    gives a training image.
 
     Raises:
         InputError: no split, an image of it that is not there any more, or none in its test part.
     """
     if config.data.folder is None:
-        return _simulated(config, "test", seed, count)
+        return _simulated(config, "test", seed, count, device)
     return _parts(config, split_path)("test")
+
+
+def simulated_on(device: torch.device) -> torch.device:
+    """Where images are simulated for a network on ``device``: on a GPU with it, else on the CPU."""
+    return device if device.type == "cuda" else torch.device("cpu")
 
 
 def open_labelled(config: RunConfig, folder: Path, *, skip_bad: bool = False, progress: Progress = iter) -> Files:
