@@ -1,4 +1,4 @@
-"""NT-Xent, the contrastive loss of SimCLR (Chen et al. 2020, arXiv 2002.05709, eq. 1), of a batch and of a set."""
+"""NT-Xent, the loss of SimCLR (Chen et al. 2020, arXiv 2002.05709, eq. 1), of a batch and of a whole set."""
 
 from __future__ import annotations
 

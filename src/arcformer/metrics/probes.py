@@ -7,6 +7,7 @@ K classes.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -112,9 +113,10 @@ class LinearProbeAUROC(Probe):
 def leave_one_out(x: Tensor, y: Tensor, classes: int) -> Tensor:
     """Scores (N, K) of each image by ridge regression of the one-hot labels on the features of all others.
 
-    In closed form: without image i the residual is r_i / (1 - h_i), h the diagonal of the hat matrix (Allen 1974,
-    PRESS). The mean is that of all images: one without i would be lower for its class, and worthless features would
-    score below chance. The strength of the ridge is the one of ``STRENGTHS`` with the least such residuals. float64.
+    In closed form: without image i its score is (f_i - h_i y_i) / (1 - h_i), with f_i the score with it and h the
+    diagonal of the hat matrix (Allen 1974, PRESS). The mean is that of all images: one without i would be lower for its
+    class, and worthless features would score below chance. The strength of the ridge is the one of ``STRENGTHS`` with
+    the least squares of what is missed. float64.
     """
     x = x.double()
     x = x - x.mean(0)
@@ -122,12 +124,13 @@ def leave_one_out(x: Tensor, y: Tensor, classes: int) -> Tensor:
     variance, axes = torch.linalg.eigh(x.T @ x)
     variance, along = variance.clamp_min(0), x @ axes
     unit = variance.mean().clamp_min(torch.finfo(x.dtype).tiny)
-    best, least = target, torch.tensor(torch.inf)
+    best, least = target, math.inf
     for strength in STRENGTHS:
         shrunk = along / (variance + strength * unit)
         leverage = (along * shrunk).sum(1, keepdim=True)
         fitted = target.mean(0) + shrunk @ (along.T @ (target - target.mean(0)))
-        residual = (target - fitted) / (1 - leverage).clamp_min(1e-6)
-        if float(residual.square().sum()) < float(least):
-            best, least = target - residual, residual.square().sum()
+        without = (fitted - leverage * target) / (1 - leverage).clamp_min(1e-6)
+        missed = float((target - without).square().sum())
+        if missed < least:
+            best, least = without, missed
     return best

@@ -42,8 +42,8 @@ class Scored(Features):
 class Objective(Task):
     """A pretraining objective: a backbone is trained without labels, which need not be there.
 
-    A subclass has ``losses``; what else a task has follows. ``metrics`` watches the features of validation images: their
-    spread and effective rank, and where there are labels what simple probes can read off them. Labels are never
+    A subclass has ``losses``; what else a task has follows. ``metrics`` watches the features of validation images:
+    their spread and effective rank, and where there are labels what simple probes can read off them. Labels are never
     trained on, nor do they choose the weights.
 
     Args:
@@ -82,7 +82,7 @@ class Objective(Task):
     def metrics(self) -> TaskMetrics:
         """``loss``; ``spread`` and ``rank``; with classes also ``knn_accuracy``, ``probe_accuracy``, ``probe_auroc``.
 
-        They keep D numbers for each of at most 4096 images, see ``metrics/probes.py`` and ``metrics/representation.py``.
+        They keep D numbers for each of at most 4096 images; see ``metrics/representation.py``, ``metrics/probes.py``.
         """
         dim, classes = self.backbone.dim, len(self.classes)
         found: dict[str, Metric] = {
@@ -102,8 +102,11 @@ class Objective(Task):
 
     def watched(self, prediction: Any, batch: LensBatch) -> Mapping[str, Tensor | None]:
         """What the metrics take, by name."""
-        labels = batch.labels if batch.classes == self.classes else None
-        return {"features": prediction.features, "labels": labels, "value": prediction.loss}
+        return self.seen(prediction, batch) | {"value": prediction.loss}
+
+    def seen(self, prediction: Features, batch: LensBatch) -> dict[str, Tensor | None]:
+        """What is watched of every objective."""
+        return {"features": prediction.features, "labels": batch.labels if batch.classes == self.classes else None}
 
     def judge(self, values: Mapping[str, Any]) -> None:
         """End a run that has collapsed, before its weights can be kept.

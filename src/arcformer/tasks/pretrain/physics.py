@@ -128,20 +128,17 @@ class Physics(Objective):
         scaled = (prediction.parameters - mean) / std if self.point is not None else None
         clean = prediction.clean if self.pixels is not None else None
         value = self._losses(scaled, clean, prediction.features, self._truths(batch), batch)
-        labels = batch.labels if batch.classes == self.classes else None
-        return {"features": prediction.features, "labels": labels, "value": value}
+        return self.seen(prediction, batch) | {"value": value}
 
     def scales(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and standard deviation (P,) of each parameter within the classes, and whether it is asked for."""
-        count = self.count.clamp_min(1)
-        means = self.first / count
+        """Mean and standard deviation (P,) of each parameter, and whether it is asked for."""
+        count, total = self.count.clamp_min(1), self.count.sum(0).clamp_min(1)
+        mean, means = self.first.sum(0) / total, self.first / count
+        std = (self.second.sum(0) / total - mean.square()).clamp_min(0).sqrt()
         spread = (self.second / count - means.square()).clamp_min(0)
-        total = self.count.sum(0).clamp_min(1)
-        mean, variance = self.first.sum(0) / total, (spread * self.count).sum(0) / total
-        std = variance.sqrt()
-        varies = std > FIXED * mean.abs() + 1e-12
-        told = ((means - mean).abs() * count.sqrt() > APART * std) & (self.count > 0)
-        used = varies & ~told.any(0)
+        within = ((spread * self.count).sum(0) / total).sqrt()  # what varies within a class is not that class's alone
+        told = ((means - mean).abs() * count.sqrt() > APART * within) & (self.count > 0)
+        used = (within > FIXED * mean.abs() + 1e-12) & ~told.any(0)
         return mean, torch.where(used, std, 1.0), used
 
     def _said(self, batch: LensBatch) -> tuple[Tensor | None, Tensor | None, Tensor]:

@@ -47,6 +47,6 @@ def with_tokens(backbone: Backbone, objective: str, instead: str) -> TokenBackbo
         return backbone
     known = [name for name in BACKBONES if issubclass(BACKBONES.get(name), TokenBackbone)]
     raise InputError(
-        f"{objective} leaves out tokens, which {type(backbone).__name__} cannot do without; take {instead}, which works "
-        f"with every backbone, or one of {', '.join(known)}"
+        f"{objective} leaves out tokens, which {type(backbone).__name__} cannot do without; take {instead}, which "
+        f"works with every backbone, or one of {', '.join(known)}"
     )

@@ -94,10 +94,4 @@ class SimCLR(Objective):
         return NTXent(self.temperature)
 
     def watched(self, prediction: Any, batch: LensBatch) -> Mapping[str, Tensor | None]:
-        labels = batch.labels if batch.classes == self.classes else None
-        return {
-            "features": prediction.features,
-            "labels": labels,
-            "first": prediction.first,
-            "second": prediction.second,
-        }
+        return self.seen(prediction, batch) | {"first": prediction.first, "second": prediction.second}
