@@ -16,7 +16,6 @@ from arcformer.errors import InputError
 from arcformer.studies import conduct
 from arcformer.studies.place import outcomes, places
 from arcformer.studies.study import Study, plan, read
-from arcformer.tasks import TASKS
 from arcformer.training import load
 
 TEXT = """
@@ -195,13 +194,9 @@ def test_faults_are_found_before_the_first_run(tmp_path, change, words):
         plan(studied(tmp_path, TEXT.replace(*change)))
 
 
-def test_the_study_of_labels_compares_methods_on_the_same_images(tmp_path):
-    study = read(Path(__file__).parents[2] / "runs" / "studies" / "label-efficiency.toml")
-    known = {
-        name: sections if sections["task"] in TASKS else {**sections, "task": "classify", "seed": 100 + k}
-        for k, (name, sections) in enumerate(study.before.items())
-    }
-    planned = plan(study.model_copy(update={"before": known}))
+def test_the_study_of_labels_compares_methods_on_the_same_images():
+    pytest.importorskip("arcformer.tasks.pretrain")
+    planned = plan(read(Path(__file__).parents[2] / "runs" / "studies" / "label-efficiency.toml"))
     assert [one.label for one in planned if one.first] == ["mae", "physics", "simclr", "dino"]
     rest = [one for one in planned if not one.first]
     assert len(rest) == (5 * 6 + 8) * 3
