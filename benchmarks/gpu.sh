@@ -1,72 +1,87 @@
 #!/usr/bin/env bash
-# What a CPU cannot reach, on one GPU: bash benchmarks/gpu.sh STAGE...; results under $OUT, by default gpu-results.
+# What a CPU cannot reach, on one GPU: bash benchmarks/gpu.sh STAGE...; results in $OUT, by default gpu-results.
 #
-#   check      images of a GPU against those of a CPU, compiled and not; a short training run
-#   simulator  images a second of the simulator
-#   step       what a training step takes of the GPU
-#   leaks      the leak audit of all presets, 5,000 images a class
-#   bound      the information bound of all presets
-#   families   runs/studies/backbones.toml, several runs at a time
+#   speed     the simulator, and how much of the GPU a training step uses; whatever else runs here waits for it
+#   families  runs/studies/backbones.toml at twice the pixels and thrice the images, several runs at a time
+#   labels    runs/studies/label-efficiency.toml, a part of it, several runs at a time
+#   together  families and then labels in the background, speed when its code is compiled; within $SECONDS_IN_ALL
 #
-# Each stage has a time limit, and what fails does not stop the others. Packages are taken from $WHEELS, where it is set.
+# What fails or is cut off does not stop the others, and a study keeps the runs that it has finished. The packages that
+# are missing are taken from $WHEELS, where it is set.
 set -u
 OUT=${OUT:-gpu-results}
+WORK=${WORK:-$(mktemp -d)}
 PYTHON=${PYTHON:-python3}
+PROCESSES=${PROCESSES:-9}
+SECONDS_IN_ALL=${SECONDS_IN_ALL:-500}
 mkdir -p "$OUT"
-export PYTHONPATH=${PYTHONPATH:-} PYTHONUNBUFFERED=1
+export PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1
 
 if [ -n "${WHEELS:-}" ]; then
-  site=$(mktemp -d)
-  "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" "$WHEELS"/*.whl || exit
-  "$PYTHON" -m pip install -q --no-index --no-deps --no-build-isolation --no-compile --target "$site" . || exit
-  export PYTHONPATH=$site
+  export PYTHONPATH=$WORK/site
+  "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$PYTHONPATH" "$WHEELS"/*.whl &&
+    "$PYTHON" -m pip install -q --no-index --no-deps --no-build-isolation --no-compile --target "$PYTHONPATH" . || exit
 fi
 
-# limited SECONDS NAME COMMAND...: its output to $OUT/NAME.log, the end of it here
+left() { echo $((SECONDS_IN_ALL - SECONDS)); }
+
+# limited SECONDS NAME COMMAND...: its output to a log, and the end of that here
 limited() {
   local seconds=$1 name=$2 begin=$SECONDS
   shift 2
-  timeout "$seconds" "$@" >"$OUT/$name.log" 2>&1
-  local code=$?
-  echo "== $name: exit $code after $((SECONDS - begin)) s"
-  tail -n "${LINES_SHOWN:-25}" "$OUT/$name.log" | cut -c1-200
+  timeout "$seconds" "$@" >"$WORK/$name.log" 2>&1
+  echo "== $name: exit $? after $((SECONDS - begin)) s, at $SECONDS s"
+  tail -n 22 "$WORK/$name.log" | cut -c1-170
 }
 
-check() {
-  limited 150 check "$PYTHON" benchmarks/gpu_check.py
-  limited 100 train "$PYTHON" -m arcformer train runs/demo.toml --out "$OUT/train" data.pixels=128 transform.size=64 \
-    backbone.size=small backbone.patch=4 training.precision=bf16 training.batch_size=256 training.steps=60 \
-    training.evaluate_every=60 data.validation=1024
-  "$PYTHON" -c "import json, sys; print({k: v for k, v in json.load(open(sys.argv[1])).items() if k in ('training', 'best')})" \
-    "$OUT/train/metrics.json"
-  rm -rf "$OUT/train"
+simulator() { limited "$1" simulator "$PYTHON" benchmarks/accelerator.py "${@:2}" --json "$OUT/accelerator.json"; }
+step() { limited 110 step "$PYTHON" benchmarks/utilisation.py --json "$OUT/utilisation.json"; }
+
+speed() {
+  simulator 200 --rounds 1 --batch 64
+  pkill -STOP -f "arcformer study" || true
+  simulator 60
+  step
+  pkill -CONT -f "arcformer study" || true
 }
 
-simulator() { limited 240 simulator "$PYTHON" benchmarks/simulate.py --device cuda --batch 2048 --rounds 5 --json "$OUT/simulate.json"; }
-
-step() { limited 150 step "$PYTHON" benchmarks/models.py --device cuda --utilisation --json "$OUT/step.json"; }
-
-leaks() {
-  for preset in deeplense/model-{1,2,3,4} deeplense/binary corrected/model-{1,1-deep,2,3,4}; do
-    name=leaks-${preset//\//-}
-    OMP_NUM_THREADS=1 limited 500 "$name" "$PYTHON" benchmarks/leaks.py --presets "$preset" --device "${DEVICE:-cuda}" --json "$OUT/$name.json" &
+# study NAME OVERRIDE...: several processes share its runs. Compiling the simulator takes longer here than it saves.
+study() {
+  local name=$1 k
+  shift
+  for k in $(seq "$PROCESSES"); do
+    ARCFORMER_EAGER=1 timeout "$(left)" "$PYTHON" -m arcformer study "runs/studies/$name.toml" --out "$WORK/$name" \
+      --quiet "$@" >"$WORK/$name-$k.log" 2>&1 &
   done
   wait
-}
-
-bound() {
-  for preset in deeplense/model-{1,4} deeplense/binary corrected/model-{1,1-deep,2,3,4}; do
-    name=bound-${preset//\//-}
-    OMP_NUM_THREADS=1 limited 500 "$name" "$PYTHON" benchmarks/bound.py --presets "$preset" --json "$OUT/$name.json" &
-  done
-  wait
+  cp "$WORK/$name/results.json" "$OUT/$name.json"
+  cp "$WORK/$name/results.csv" "$OUT/$name.csv"
+  cut -c1-150 "$WORK/$name/results.csv"
+  tail -qn 2 "$WORK/$name"-?.log | cut -c1-200
+  (cd "$WORK" && tar czf "$OUT/$name.tgz" --exclude=resume --exclude=model.safetensors "$name" "$name"-?.log)
 }
 
 families() {
-  for k in 1 2 3 4 5 6 7; do
-    limited 480 "families-$k" "$PYTHON" -m arcformer study runs/studies/backbones.toml --out "$OUT/families" &
+  study backbones run.data.pixels=128 run.transform.size=64 run.training.steps=1500 run.training.batch_size=128 \
+    run.training.evaluate_every=250 run.training.save_every=1500 run.training.precision=bf16
+}
+
+labels() {
+  local before=() objective
+  for objective in mae physics simclr dino; do
+    before+=("before.$objective.training.steps=${PRETRAINING:-1500}" "before.$objective.training.evaluate_every=500")
   done
-  wait
+  study label-efficiency run.training.steps=500 run.training.precision=bf16 "axes.data.labels=[30, 300, 3000]" \
+    "axes.seed=[1]" "grid=[]" "${before[@]}"
+  (cd "$WORK/label-efficiency" && tar czf "$OUT/pretrained.tgz" -- *mae*/run/model.safetensors *physics*/run/model.safetensors)
+}
+
+together() {
+  (families; [ "$(left)" -gt 60 ] && labels) >"$WORK/studies.log" 2>&1 &
+  local studies=$!
+  speed
+  wait $studies
+  cat "$WORK/studies.log"
 }
 
 for stage in "$@"; do "$stage"; done
