@@ -55,7 +55,6 @@ study() {
   done
   wait
   cp "$WORK/$name/results.json" "$OUT/$name.json"
-  cp "$WORK/$name/results.csv" "$OUT/$name.csv"
   cut -c1-150 "$WORK/$name/results.csv"
   tail -qn 2 "$WORK/$name"-?.log | cut -c1-200
   (cd "$WORK" && tar czf "$OUT/$name.tgz" --exclude=resume --exclude=model.safetensors "$name" "$name"-?.log)

@@ -195,7 +195,6 @@ def test_faults_are_found_before_the_first_run(tmp_path, change, words):
 
 
 def test_the_study_of_labels_compares_methods_on_the_same_images():
-    pytest.importorskip("arcformer.tasks.pretrain")
     planned = plan(read(Path(__file__).parents[2] / "runs" / "studies" / "label-efficiency.toml"))
     assert [one.label for one in planned if one.first] == ["mae", "physics", "simclr", "dino"]
     rest = [one for one in planned if not one.first]
