@@ -11,7 +11,7 @@ from small import FAMILIES, small
 from arcformer.config import Section, component, options_of, read
 from arcformer.errors import InputError
 from arcformer.models import BACKBONES
-from arcformer.models.fitting import fit
+from arcformer.models.fitting import centred, fit
 
 
 class RunLike(Section):
@@ -31,6 +31,15 @@ def test_uneven_images_keep_their_centre(height, width, uneven):
         assert (after >= before) if uneven == "pad" else (after <= before)
         found = fitted.sum(5 - axis).argmax().item()
         assert abs((found - (after - 1) / 2) - (before // 2 - (before - 1) / 2)) <= 0.5
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 20), st.integers(0, 20))
+def test_padding_is_undone_by_the_sides_of_before(height, width, more, wider):
+    image = torch.rand(2, 1, height, width)
+    larger = centred(image, height + more, width + wider)
+    assert larger.shape[2:] == (height + more, width + wider)
+    assert torch.equal(centred(larger, height, width), image)
 
 
 @pytest.mark.parametrize("size", [(37, 45), (36, 44), (33, 63)])

@@ -1,11 +1,11 @@
-"""Pooling heads."""
+"""Heads: vectors and images from feature maps."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from arcformer.models import FeatureMap, PoolHead
+from arcformer.models import FeatureMap, PixelHead, PoolHead, VisionTransformer
 
 
 @pytest.mark.parametrize("pool", ["mean", "attention"])
@@ -31,3 +31,20 @@ def test_attention_looks_where_its_query_points():
         cell = head.norm(x[0, :, 1, 2])
         head.query.weight.copy_(100 * cell[None])
     torch.testing.assert_close(head([FeatureMap(x, 4)]), head([FeatureMap(x[:, :, 1:2, 2:3], 4)]))
+
+
+@pytest.mark.parametrize("side", [16, 18, 21])
+def test_a_head_of_pixels_puts_each_cell_where_it_was_seen(side):
+    """A cell that alone differs changes the pixels of its own patch, as the backbone lays it."""
+    backbone, head = VisionTransformer(side, 1, dim=16, depth=1, heads=2, patch=4, stem="patch"), PixelHead(16, 1, 4)
+    image = torch.zeros(1, 1, side, side)
+    grid = backbone.tokenize(image).grid
+    maps = torch.zeros(1, 16, *grid)
+    before = head([FeatureMap(maps, 4)], side, side)
+    assert before.shape == image.shape
+    for row, column in ((0, 0), (1, 2), (grid[0] - 1, grid[1] - 1)):
+        maps = torch.zeros(1, 16, *grid)
+        maps[..., row, column] = 1.0
+        changed = (head([FeatureMap(maps, 4)], side, side) - before).abs() > 0
+        seen = (backbone.tokenize(changed.float()).x - backbone.tokenize(image).x).abs().sum(2)[0] > 1e-6
+        assert seen.nonzero().flatten().tolist() == [row * grid[1] + column]
