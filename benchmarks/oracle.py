@@ -184,14 +184,14 @@ def truncated_nfw(x: float, y: float, theta_E: float, scale: float) -> dict[str,
 
 
 def sersics(drawn: Mapping[str, Any], name: str, core: float = 0.0) -> list[dict[str, float]]:
-    """Components of a light, flat within ``core`` sizes; none where nothing of this name was drawn."""
+    """Components of a light, flat within a radius ``core``; none where nothing of this name was drawn."""
     theirs = {"amplitude": "amp", "size": "R_sersic", "index": "n_sersic", "e1": "e1", "e2": "e2"}
     theirs |= {"x": "center_x", "y": "center_y"}
     if f"{name}_amplitude" not in drawn:
         return []
     columns = {other: np.atleast_1d(drawn[f"{name}_{own}"]) for own, other in theirs.items()}
     shapes = [{key: float(column[i]) for key, column in columns.items()} for i in range(len(columns["amp"]))]
-    return [shape | {"Rb": core * shape["R_sersic"], "gamma": 0.0, "alpha": 2.0} for shape in shapes]
+    return [shape | {"Rb": core, "gamma": 0.0, "alpha": 2.0} for shape in shapes]
 
 
 ORACLES = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from arcformer.sim.galaxies import Galaxy
 from arcformer.sim.instrument import pixel_grid
 from arcformer.sim.light import brightness, light_derivatives, sersics
 from arcformer.sim.presets import PRESETS
@@ -16,8 +19,10 @@ GALAXY = ("amplitude", "x", "y", "size", "index", "e1", "e2")
 CLUMP = ("amplitude", "x", "y", "size")
 
 
-def a_draw(preset: str = "corrected/model-1", label: int = 0, count: int = 2) -> dict[str, torch.Tensor]:
-    return draw(PRESETS.get(preset), torch.full((count,), label), 5)
+def a_draw(preset: str = "corrected/model-1", label: int = 0, core: float = 0.1) -> dict[str, torch.Tensor]:
+    chosen = PRESETS.get(preset)
+    assert isinstance(chosen.source, Galaxy)
+    return draw(replace(chosen, source=replace(chosen.source, core=core)), torch.full((2,), label), 5)
 
 
 def test_what_is_made_of_derivatives_comes_back_and_what_is_orthogonal_does_not_matter() -> None:
@@ -64,8 +69,7 @@ def test_sums_count_what_stands_out_of_the_sky() -> None:
 @pytest.mark.parametrize("core", [0.0, 0.1])
 def test_derivatives_of_light_are_those_of_its_brightness(core: float) -> None:
     """Each by its parameter is in the span of those given: they are right up to a factor."""
-    drawn = a_draw()
-    drawn["source_core"].fill_(core)
+    drawn = a_draw(core=core)
     total, gradient, changes = light_derivatives(sersics(drawn, "source"), X, Y)
     assert torch.allclose(total, brightness(sersics(drawn, "source"), X, Y))
 

@@ -20,8 +20,8 @@ from arcformer.sim.substructure import NoSubstructure, Subhalos, Vortex
 __all__: list[str] = []
 
 _ASSUMPTIONS = (
-    "sources and their clumps have a core of a tenth of their half-light radius: sampled at its centre, no pixel shows "
-    "a cusp as a detector does, and how bright a cusp comes out tells how its image was moved",
+    "nothing in a source is sharper than a tenth of its half-light radius: sampled at its centre, no pixel shows a cusp "
+    "as a detector does, and how bright that comes out tells how its image was moved",
     "bound mass is taken for M200 in the mass-concentration relation of Dutton & Maccio (2014), continued to 1e8 Msun",
     "every subhalo is truncated at five scale radii",
     "subhalos lie uniformly within 3 arcsec; halos along the line of sight are left out",
@@ -148,7 +148,7 @@ register(
         source=replace(
             _SOURCE,
             clumps=Clumps(
-                number=8, share=LogUniform(0.01, 0.1), size=LogUniform(0.05, 0.2), spread=Uniform(0.0, 2.0), arms=2
+                number=8, share=LogUniform(0.01, 0.1), size=LogUniform(0.1, 0.3), spread=Uniform(0.0, 2.0), arms=2
             ),
             colours=(Normal(-0.3, 0.15), Normal(-0.6, 0.3)),
         ),

@@ -45,11 +45,10 @@ class Clumps:
     spread: Prior
     arms: int = 0
 
-    def draw(
-        self, name: str, galaxy: Mapping[str, Tensor], generator: Generator, core: float = 0.0
-    ) -> dict[str, Tensor]:
-        """Columns ``name_clump_x`` and the like, (B, number) each; clumps and galaxy have a core of so many sizes."""
+    def draw(self, name: str, galaxy: Mapping[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        """Columns ``name_clump_x`` and the like, (B, number) each."""
         own = {key: galaxy[f"{name}_{key}"][:, None] for key in ("x", "y", "size", "index", "amplitude")}
+        core = galaxy[f"{name}_core"][:, None] if f"{name}_core" in galaxy else None
         shape = (len(own["x"]), self.number)
         share, size, spread = (prior.draw(shape, generator) for prior in (self.share, self.size, self.spread))
         direction = FULL_TURN.draw(shape, generator)
@@ -75,8 +74,8 @@ class Galaxy:
     """Priors of a Sersic profile, with clumps or without.
 
     Its brightness is given as ``amplitude``, at the half-light radius, or as ``magnitude``, of the smooth profile.
-    ``colours`` are magnitudes in the second band and the following less that in the first. Within ``core``, in sizes,
-    the profiles are flat, of the galaxy and of its clumps.
+    ``colours`` are magnitudes in the second band and the following less that in the first. Within ``core``, in sizes of
+    the galaxy, the profiles are flat, its own and those of its clumps.
     """
 
     x: Prior
@@ -103,14 +102,14 @@ class Galaxy:
         drawn = {f"{name}_{key}": prior.draw((count,), generator) for key, prior in named.items() if prior is not None}
         if bool((drawn[f"{name}_size"] <= 0).any()) or bool((drawn[f"{name}_index"] <= 0).any()):
             raise InputError(f"sizes and indices of {name} cannot be negative or zero; its priors are {self}")
+        if self.core:
+            drawn[f"{name}_core"] = self.core * drawn[f"{name}_size"]
         if self.magnitude is not None:
             flux = flux_of_magnitude(drawn[f"{name}_magnitude"], zero_point)
-            unit = sersic_flux(drawn[f"{name}_size"], drawn[f"{name}_index"], self.core)
+            unit = sersic_flux(drawn[f"{name}_size"], drawn[f"{name}_index"], drawn.get(f"{name}_core"))
             drawn[f"{name}_amplitude"] = flux / unit
-        if self.core:
-            drawn[f"{name}_core"] = torch.full((count,), self.core, dtype=torch.float64)
         if self.clumps is not None:
-            drawn |= self.clumps.draw(name, drawn, generator, self.core)
+            drawn |= self.clumps.draw(name, drawn, generator)
         if self.colours:
             bands = [NOTHING, *self.colours]
             drawn[f"{name}_colour"] = torch.stack([10 ** (-0.4 * b.draw((count,), generator)) for b in bands], dim=1)

@@ -52,29 +52,29 @@ def sersic_brightness(
     return amplitude * torch.exp(k_lenstronomy(1.0 if index is None else index) * (1 - power))
 
 
-def sersic_flux(size: Tensor, index: Tensor, core: float = 0.0) -> Tensor:
-    """Total flux of a Sersic profile of unit amplitude (Graham & Driver 2005, eq. 4), with a core of ``core`` sizes.
+def sersic_flux(size: Tensor, index: Tensor, core: Tensor | None = None) -> Tensor:
+    """Total flux of a Sersic profile of unit amplitude (Graham & Driver 2005, eq. 4), with a core of radius ``core``.
 
-    It is 2 pi n R^2 exp(b) b^(-2n) Gamma(2n, b core^(1/n)), with n the index and R the size.
+    It is 2 pi n R^2 exp(b) b^(-2n) Gamma(2n, b (core / R)^(1/n)), with n the index and R the size.
     """
     b = k_lenstronomy(index)
     total = 2 * torch.pi * index * size**2 * torch.exp(b - 2 * index * b.log() + torch.lgamma(2 * index))
-    return total * torch.special.gammaincc(2 * index, b * core ** (1 / index)) if core else total
+    return total if core is None else total * torch.special.gammaincc(2 * index, b * (core / size) ** (1 / index))
 
 
 def sersics(parameters: Mapping[str, Tensor], name: str) -> Light:
     """The profiles of a source or of the lens's light: of any index (9, B, K), and discs (8, B, K); K may be 0.
 
     From drawn parameters ``name_amplitude``, ``name_size`` and so on, (B,) each, and more of them in
-    ``name_clump_...``, (B, K) each. A disc is what has an index of 1 in all galaxies. ``name_core`` is for all.
+    ``name_clump_...``, (B, K) each. A disc is what has an index of 1 in all galaxies. ``name_core``, a radius, is for all.
     """
     count = len(parameters["theta_E"])
     tables = [[torch.empty(rows, count, 0, dtype=torch.float64)] for rows in (9, 8)]
-    cores = parameters.get(f"{name}_core", torch.zeros(count, dtype=torch.float64))[:, None] ** 2
+    radius = parameters.get(f"{name}_core", torch.zeros(count, dtype=torch.float64))[:, None]
     for prefix in (name, f"{name}_clump"):
         if f"{prefix}_amplitude" in parameters:
             p = {key: parameters[f"{prefix}_{key}"].view(count, -1) for key in COMPONENT}
-            core = cores.expand_as(p["size"])
+            core = (radius / p["size"]) ** 2
             shape = [p["amplitude"], p["size"], *ellipse(p["e1"], p["e2"]), p["x"], p["y"], core]
             disc = bool(p["index"].eq(1).all())
             tables[disc].append(torch.stack(shape if disc else [*shape, p["index"]]))
