@@ -20,8 +20,8 @@ from arcformer.sim.substructure import NoSubstructure, Subhalos, Vortex
 __all__: list[str] = []
 
 _ASSUMPTIONS = (
-    "nothing in a source is sharper than a tenth of its half-light radius: sampled at its centre, no pixel shows a cusp "
-    "as a detector does, and how bright that comes out tells how its image was moved",
+    "nothing in a source is sharper than a tenth of its half-light radius: sampled at its centre, no pixel shows a "
+    "cusp as a detector does, and how bright that comes out tells how its image was moved",
     "bound mass is taken for M200 in the mass-concentration relation of Dutton & Maccio (2014), continued to 1e8 Msun",
     "every subhalo is truncated at five scale radii",
     "subhalos lie uniformly within 3 arcsec; halos along the line of sight are left out",

@@ -66,7 +66,8 @@ def sersics(parameters: Mapping[str, Tensor], name: str) -> Light:
     """The profiles of a source or of the lens's light: of any index (9, B, K), and discs (8, B, K); K may be 0.
 
     From drawn parameters ``name_amplitude``, ``name_size`` and so on, (B,) each, and more of them in
-    ``name_clump_...``, (B, K) each. A disc is what has an index of 1 in all galaxies. ``name_core``, a radius, is for all.
+    ``name_clump_...``, (B, K) each. A disc is what has an index of 1 in all galaxies. The radius ``name_core``
+    is of all profiles of a galaxy.
     """
     count = len(parameters["theta_E"])
     tables = [[torch.empty(rows, count, 0, dtype=torch.float64)] for rows in (9, 8)]
