@@ -2,9 +2,10 @@
 
     python benchmarks/quote.py demo      after `make demo`: writes results/demo.json, docs/images/demo.png, the README
     python benchmarks/quote.py models    after a change of a backbone or of what results/ has of them: docs/models.md
+    python benchmarks/quote.py simulator after a change of results/leaks.json or bound.json: docs/simulator.md
 
-The numbers in the README stand between two marks and are never typed; docs/models.md is generated as a whole, by
-`catalogue.py`.
+The numbers in the README and the tables of docs/simulator.md stand between marks and are never typed; docs/models.md is
+generated as a whole, by `catalogue.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from catalogue import catalogue
+from tables import TABLES, between
 
 import arcformer
 from arcformer.data.simulated import SimulatedBatches
@@ -79,12 +81,22 @@ def quote_demo(demo: Path) -> None:
     (ROOT / "docs" / "images" / "demo.png").write_bytes(png(image_grid(run.transform.inverse(run.transform(seen)))))
 
 
+def simulator(page: str) -> str:
+    """The page of the simulator with its tables as results/ has them."""
+    for name, table in TABLES.items():
+        page = between(page, name, table())
+    return page
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", type=Path, help="the folder of a finished demo, or models")
+    parser.add_argument("what", type=Path, help="the folder of a finished demo, models or simulator")
     chosen = parser.parse_args().what
     if chosen == Path("models"):
         (ROOT / "docs" / "models.md").write_text(catalogue())
+    elif chosen == Path("simulator"):
+        page = ROOT / "docs" / "simulator.md"
+        page.write_text(simulator(page.read_text()))
     else:
         quote_demo(chosen)
 
