@@ -64,7 +64,17 @@ def train(
         skipped = run.folder / "skipped.txt"
         left_out(skipped.read_text().splitlines() if skipped.exists() else [])
         say(_summary(run))
-        say(f"next: {command_line('evaluate', str(out), '--out', str(out.with_name(f'{out.name}-report')))}")
+        say(f"next: {_next(run, out)}")
+
+
+def _next(run: Run, out: Path) -> str:
+    """The command that makes use of a run: its evaluation or, of a pretrained backbone, a run that begins with it."""
+    from arcformer.tasks.pretrain import Objective
+
+    if not isinstance(run.task, Objective):
+        return command_line("evaluate", str(out), "--out", str(out.with_name(f"{out.name}-report")))
+    tuned = str(out.with_name(f"{out.name}-tuned"))
+    return command_line("train", str(out / "config.toml"), "--out", tuned, "task=classify", f"init={out}")
 
 
 def _sorted_out(words: list[str]) -> tuple[str | None, list[str]]:
