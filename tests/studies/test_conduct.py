@@ -18,7 +18,8 @@ from filelock import SoftFileLock
 from arcformer.errors import InputError
 from arcformer.studies import conduct
 from arcformer.studies.place import outcomes, places
-from arcformer.studies.study import Study, plan, read
+from arcformer.studies.plan import plan
+from arcformer.studies.study import Study, read
 from arcformer.tasks import TASKS
 from arcformer.training import load
 

@@ -9,7 +9,8 @@ import pytest
 
 from arcformer.config import write
 from arcformer.errors import InputError
-from arcformer.studies.study import Study, laid_over, plan, read
+from arcformer.studies.plan import plan
+from arcformer.studies.study import Study, laid_over, read
 
 STUDIES = sorted((Path(__file__).parents[2] / "runs" / "studies").glob("*.toml"))
 

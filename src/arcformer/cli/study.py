@@ -51,7 +51,8 @@ def study(
     """
     from arcformer.studies.conduct import check_folder, run
     from arcformer.studies.place import outcomes
-    from arcformer.studies.study import plan, read
+    from arcformer.studies.plan import plan
+    from arcformer.studies.study import read
 
     asked = read(study_file, overrides or [])
     out = Path(asked.name) if out is None else out

@@ -18,8 +18,9 @@ from arcformer.disk import unwritable, whole
 from arcformer.errors import InputError
 from arcformer.studies.evaluate import as_json, evaluate
 from arcformer.studies.place import Outcome, Place, outcomes, places
+from arcformer.studies.plan import Planned, and_more, plan
 from arcformer.studies.results import write_results
-from arcformer.studies.study import Planned, Study, TestSection, and_more, plan
+from arcformer.studies.study import Study, TestSection
 from arcformer.training import fit, load
 from arcformer.training.folder import Run, finished
 from arcformer.training.sources import open_labelled, open_test

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from arcformer import config
 from arcformer.errors import InputError
-from arcformer.studies.study import Planned, ReachSection, Study, TestSection, begins_with, digest
+from arcformer.studies.plan import Planned, begins_with, digest
+from arcformer.studies.study import ReachSection, Study, TestSection
 from arcformer.training.folder import finished
 from arcformer.training.recipe import RunConfig
 
