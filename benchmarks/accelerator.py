@@ -41,7 +41,8 @@ def rate(images: int, make: Callable[[int], object], rounds: int) -> float:
     for k in range(rounds + 1):
         begin = time.perf_counter()
         make(k)
-        torch.cuda.synchronize()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         taken.append(time.perf_counter() - begin)
     return images / statistics.median(taken[1:])
 

@@ -9,7 +9,7 @@
 # What fails or is cut off does not stop the others, and a study keeps the runs that it has finished. The packages that
 # are missing are taken from $WHEELS, where it is set.
 set -u
-OUT=${OUT:-gpu-results}
+OUT=$(realpath -m "${OUT:-gpu-results}")
 WORK=${WORK:-$(mktemp -d)}
 PYTHON=${PYTHON:-python3}
 PROCESSES=${PROCESSES:-9}
@@ -39,10 +39,10 @@ step() { limited 110 step "$PYTHON" benchmarks/utilisation.py --json "$OUT/utili
 
 speed() {
   simulator 200 --rounds 1 --batch 64
-  pkill -STOP -f "arcformer study" || true
+  pkill -STOP -f "arcformer study .* --out $WORK/" || true
   simulator 60
   step
-  pkill -CONT -f "arcformer study" || true
+  pkill -CONT -f "arcformer study .* --out $WORK/" || true
 }
 
 # study NAME OVERRIDE...: several processes share its runs. Compiling the simulator takes longer here than it saves.
@@ -56,8 +56,8 @@ study() {
   wait
   cp "$WORK/$name/results.json" "$OUT/$name.json"
   cut -c1-150 "$WORK/$name/results.csv"
-  tail -qn 2 "$WORK/$name"-?.log | cut -c1-200
-  (cd "$WORK" && tar czf "$OUT/$name.tgz" --exclude=resume --exclude=model.safetensors "$name" "$name"-?.log)
+  tail -qn 2 "$WORK/$name"-*.log | cut -c1-200
+  (cd "$WORK" && tar czf "$OUT/$name.tgz" --exclude=resume --exclude=model.safetensors "$name" "$name"-*.log)
 }
 
 families() {
@@ -72,7 +72,7 @@ labels() {
   done
   study label-efficiency run.training.steps=500 run.training.precision=bf16 "axes.data.labels=[30, 300, 3000]" \
     "axes.seed=[1]" "grid=[]" "${before[@]}"
-  (cd "$WORK/label-efficiency" && tar czf "$OUT/pretrained.tgz" -- *mae*/run/model.safetensors *physics*/run/model.safetensors)
+  (cd "$WORK/label-efficiency/runs" && tar czf "$OUT/pretrained.tgz" -- {mae,physics}-??????????/run/model.safetensors)
 }
 
 together() {

@@ -178,6 +178,8 @@ def _set(tree: dict[str, Any], override: str) -> None:
         value = text
     *parents, leaf = key.strip().split(".")
     for parent in parents:
+        if isinstance(tree.get(parent), str):  # a component, given by its name alone
+            tree[parent] = {"name": tree[parent]}
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
             raise InputError(f"override {override!r}: {parent!r} is a value, not a section")

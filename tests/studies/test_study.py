@@ -147,3 +147,18 @@ def test_what_is_wrong_is_said_before_anything_is_done(study, text, said):
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_the_studies_of_this_library_can_be_planned(path):
     assert len(plan(read(path))) > 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"task": "physics", "augment": "half-turn"}, "augment = 'half-turn' turns"),
+        ({"task": "mae", "backbone": "swin"}, "SwinV2 cannot do without"),
+        ({"task": {"name": "dino", "momentum": 1.5}}, "the decay of a teacher"),
+    ],
+)
+def test_what_a_task_cannot_do_is_found_when_runs_are_planned(sections, words):
+    with pytest.raises(InputError, match=words):
+        plan(Study(run=sections))
+    with pytest.raises(InputError, match=words):
+        plan(Study(before={"first": sections}))

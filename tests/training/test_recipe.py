@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import arcformer
+from arcformer.config import read
 from arcformer.errors import InputError
 from arcformer.models import BACKBONES
 from arcformer.randomness import derive
@@ -59,3 +60,9 @@ def test_a_run_that_computes_again_ends_with_the_same_bits(recipe: Recipe, tmp_p
 def test_a_backbone_without_blocks_is_said_before_training(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="TinyBackbone names no blocks"):
         fit(recipe("training.recompute=true"), tmp_path / "run")
+
+
+def test_a_component_given_by_its_name_takes_options_besides():
+    config = read(RunConfig, None, ["task=mae", "task.ratio=0.6", "backbone=swin", "backbone.size=tiny"])
+    assert (config.task.name, config.task.options["ratio"]) == ("mae", 0.6)
+    assert (config.backbone.name, config.backbone.options["size"]) == ("swin", "tiny")

@@ -71,7 +71,8 @@ def run(
     check_folder(study, out)
     with unwritable(out):
         out.mkdir(parents=True, exist_ok=True)
-        write(study, _mark(study, out))
+        with whole(_mark(study, out)) as path:
+            write(study, path)
     where = {one.digest: place for one, place in zip(planned, places(study, planned, out), strict=True)}
     awaited = {one.start.digest for one in planned if one.start is not None}
     left, told = list(enumerate(planned, 1)), set()

@@ -219,22 +219,46 @@ def build_task(
 def check_trainable(config: RunConfig) -> None:
     """See that training can make of the backbone what it is to, before anything is read, simulated or trained.
 
-    The backbone is built without memory, for images of one channel, on which its blocks and matrices do not depend.
+    The task is built without memory, for images of one channel, on which its blocks and matrices do not depend. One
+    with a network of another library is so only where something is to be made of it.
 
     Raises:
-        InputError: corrections of a rank that is too high or that match nothing, a backbone without blocks.
+        InputError: what the backbone or the task raises of its options, a task that cannot do with this backbone or
+            these images, corrections of a rank that is too high or that match nothing, a backbone without blocks.
     """
     training = config.training
-    if not (training.lora.rank or training.recompute or training.layer_decay < 1):
+    truth_wanted(config)
+    if ":" in config.backbone.name and not (training.lora.rank or training.recompute or training.layer_decay < 1):
         return
     try:
         with torch.device("meta"):
-            backbone = BACKBONES.get(config.backbone.name)(config.transform.size or 64, 1, **config.backbone.options)
-            _made_trainable(backbone, training)
+            classes = PRESETS.get(config.data.preset).classes
+            backbone = build_task(config, classes, config.transform.size or 64, 1, training=True).backbone
     except (NotImplementedError, RuntimeError):  # one that cannot be built without memory is looked at when it is
         return
     if training.layer_decay < 1:
         depths(backbone)
+
+
+def truth_wanted(config: RunConfig) -> bool:
+    """Whether simulated batches are to hold what only a simulator knows, as ``Task.truth`` says.
+
+    Raises:
+        InputError: a task that needs what these images or this augmentation do not leave.
+    """
+    name = config.task.name
+    wanted = getattr(TASKS.get(name), "truth", "none")
+    if wanted == "needed" and config.data.folder is not None:
+        raise InputError(
+            f"task {name} learns what only a simulator knows of an image, and {config.data.folder} does not hold it; "
+            "leave data.folder out, or take another task"
+        )
+    if wanted == "needed" and config.augment != "none":
+        raise InputError(
+            f"task {name} learns where things lie in an image, which augment = {config.augment!r} turns; "
+            "set augment = 'none'"
+        )
+    return wanted != "none"
 
 
 def _made_trainable(backbone: Backbone, training: TrainingSection) -> None:

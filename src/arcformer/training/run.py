@@ -66,7 +66,8 @@ def fit(config: RunConfig, folder: str | Path, *, resume: bool = False, quiet: b
         trainer = make_trainer(config.training, folder, callbacks)
         if first:
             prepare(config, folder, console, start, trainer.strategy.root_device)
-        trainer.fit(module, datamodule=pipeline, ckpt_path=str(files) if resume_files(files) else None)
+        with workers_watched():
+            trainer.fit(module, datamodule=pipeline, ckpt_path=str(files) if resume_files(files) else None)
     if trainer.is_global_zero:
         with working("measuring the best weights", console=console):
             conclude(module, pipeline, journal)
@@ -103,6 +104,20 @@ def make_trainer(training: TrainingSection, folder: Path, callbacks: list[Callba
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise InputError(f"training.accelerator, devices, num_nodes, strategy: {error}") from None
+
+
+@contextmanager
+def workers_watched() -> Iterator[None]:
+    """A worker that is killed as an ``InputError``: torch tells of it in a hundred lines."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise InputError(
+            "a process that prepares batches has ended unasked: it was killed, perhaps for want of memory (fewer need "
+            "less, data.workers); the run can be resumed"
+        ) from None
 
 
 @contextmanager

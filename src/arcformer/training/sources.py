@@ -18,8 +18,7 @@ from arcformer.data.splits import few_of_each, load_split, save_split, split
 from arcformer.data.stored import StoredBatches
 from arcformer.errors import InputError
 from arcformer.sim.presets import PRESETS
-from arcformer.tasks import TASKS
-from arcformer.training.recipe import RunConfig
+from arcformer.training.recipe import RunConfig, truth_wanted
 
 __all__ = ["open_labelled", "open_sources", "open_test", "simulated_on", "split_files"]
 
@@ -59,7 +58,7 @@ def open_sources(
         InputError: no split, or an image of it that is not there any more; a task that needs what these images or
             this augmentation do not leave.
     """
-    data, truth = config.data, _truth(config)
+    data, truth = config.data, truth_wanted(config)
     if data.folder is None:
         validation = _simulated(config, "validation", config.seed, data.validation, device, truth)
         if data.fixed:
@@ -116,23 +115,6 @@ def _simulated(
     data, size = config.data, config.training.batch_size
     drawn = {"seed": seed, "split": part, "pixels": data.pixels, "count": count}
     return SimulatedBatches(data.simulated, batch_size=size, device=device, truth=truth, **drawn)
-
-
-def _truth(config: RunConfig) -> bool:
-    """Whether simulated batches are to hold what only a simulator knows, as ``Task.truth`` says."""
-    name = config.task.name
-    wanted = getattr(TASKS.get(name), "truth", "none")
-    if wanted == "needed" and config.data.folder is not None:
-        raise InputError(
-            f"task {name} learns what only a simulator knows of an image, and {config.data.folder} does not hold it; "
-            "leave data.folder out, or take another task"
-        )
-    if wanted == "needed" and config.augment != "none":
-        raise InputError(
-            f"task {name} learns where things lie in an image, which augment = {config.augment!r} turns; "
-            "set augment = 'none'"
-        )
-    return wanted != "none"
 
 
 def _beginning(config: RunConfig, device: torch.device | str, truth: bool) -> Beginning:
