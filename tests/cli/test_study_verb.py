@@ -49,10 +49,10 @@ def test_a_dry_run_looks_at_the_folder_too(arcformer: Command) -> None:
 
 
 def test_a_study_its_table_and_the_code_of_a_failure(arcformer: Command) -> None:
-    words = ["study", with_axes(**{"backbone.heads": [3, 4]}), *OVERRIDES]
+    words = ["study", with_axes(**{"training.strategy": ["none", "auto"]}), *OVERRIDES]
     ended = arcformer(*words)
     assert ended.code == 1
-    assert "heads 3: failed: vit: dim 128 is not a multiple of 4 * heads = 12" in ended.err
+    assert "none: failed: training.accelerator, devices, num_nodes, strategy: " in ended.err
     assert "--retry" in ended.err
     assert "validation_auroc" in ended.out
     assert "2 runs: 1 failed, 1 done\ntables: mine/results.csv, mine/results.json\n" in ended.out

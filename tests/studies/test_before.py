@@ -136,14 +136,14 @@ def test_another_beginning_makes_another_run(conducted, trained, tmp_path):
 
 
 def test_what_begins_with_a_failed_run_fails_with_its_reason(tmp_path, trained):
-    study = studied(tmp_path, TEXT.replace("training.steps = 3", "training.steps = 3\ntask.dropout = 2.0"))
+    study = studied(tmp_path, TEXT.replace("training.steps = 3", "training.steps = 3\ntraining.strategy = 'none'"))
     found = {one.planned.label: one for one in conduct.run(study, tmp_path / "tiny", quiet=True)}
     assert trained == ["halos", "scratch-labels-5"]
     assert {label: one.state for label, one in found.items()} == {
         "halos": "failed", "longer": "failed", "scratch, labels 5": "done", "probe, labels 5": "failed",
         "fine, labels 5": "failed",
     }  # fmt: skip
-    assert found["probe, labels 5"].note.startswith("it begins with halos, which failed: dropout is a probability")
+    assert found["probe, labels 5"].note.startswith("it begins with halos, which failed: training.accelerator")
     assert "begins with longer, which failed: it begins with halos" in found["fine, labels 5"].note
 
 
