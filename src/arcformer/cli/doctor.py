@@ -22,7 +22,7 @@ def doctor() -> None:
 
     fit = True
     for finding in checkup():
-        say(f"{finding.state:<8}{finding.subject:<18}{finding.text}")
+        say(f"{finding.state:<8}{finding.subject:<13} {finding.text}")
         fit &= finding.state != "missing"
     say("all that is needed is here" if fit else "something is missing; see above")
     if not fit:
