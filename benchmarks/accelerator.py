@@ -53,8 +53,9 @@ def rates(preset: Preset, batch: int, rounds: int, device: str) -> list[Row]:
         labels = [name] * batch
         drawn = {key: p.cpu() for key, p in simulate(preset, seed=0, labels=labels, device=device).extras.items()}
         found[f"{name} clean"] = rate(batch, lambda _, d=drawn: clean_images(preset, d, device=device), rounds)
-        made = lambda k, names=labels: simulate(preset, seed=k, labels=names, device=device)  # noqa: E731
-        found[f"{name} noisy"] = rate(batch, made, rounds)
+        found[f"{name} noisy"] = rate(
+            batch, lambda k, names=labels: simulate(preset, seed=k, labels=names, device=device), rounds
+        )
     return [Row(f"images_per_s {preset.name} {what} {device}", value, "images/s") for what, value in found.items()]
 
 

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from arcformer.errors import InputError
 
 __all__ = ["check_space", "unwritable", "whole"]
+
+UMASK = os.umask(0)
+"""What the process takes from the rights to new files; it can only be read by setting it."""
+os.umask(UMASK)
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A path to write a file or folder to, renamed to ``path`` when all is written: ``path`` is never there by halves.
 
-    What a failure leaves behind is removed at once, what a kill leaves behind the next time.
+    What a failure leaves behind is removed at once, what a kill leaves behind the next time. A file can be read by
+    whom the process lets read its files, which safetensors does not see to.
+
+    Raises:
+        OSError: safetensors cannot write its file; it has an error of its own, that of a full disk among others.
     """
     unfinished = path.with_name(f".{path.name}.part")
     _remove(unfinished)
     try:
         yield unfinished
+        if unfinished.is_file():
+            unfinished.chmod(0o666 & ~UMASK)
         unfinished.replace(path)
+    except SafetensorError as error:
+        _remove(unfinished)
+        raise OSError(f"{path} cannot be written: {error}") from None
     except BaseException:
         _remove(unfinished)
         raise

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from matplotlib.figure import Figure
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -101,20 +100,13 @@ def write_embedding(out: Path, embedding: Embedding, run: Run) -> Path:
     with unwritable(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         with whole(out) as path:
-            _save(embedding.features, path, {"embedding": json.dumps(about)})
+            save_file({"features": embedding.features}, path, metadata={"embedding": json.dumps(about)})
         with whole(catalogue) as path, path.open("w", newline="", errors="surrogateescape") as file:
             table = csv.writer(file)
             table.writerow(["row", "file", "notes"])
             rows = enumerate(zip(embedding.paths, embedding.notes, strict=True))
             table.writerows([row, str(name), "; ".join(notes)] for row, (name, notes) in rows)
     return catalogue
-
-
-def _save(features: Tensor, path: Path, metadata: dict[str, str]) -> None:
-    try:
-        save_file({"features": features}, path, metadata=metadata)
-    except SafetensorError as error:  # which a full disk raises
-        raise OSError(f"{path} cannot be written: {error}") from None
 
 
 def catalogue_of(out: Path) -> Path:

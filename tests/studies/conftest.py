@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from arcformer.batch import LensBatch
 from arcformer.data.transforms import Transform, TransformSection
+from arcformer.studies import conduct
 
 CLASSES = ("no_sub", "cdm", "axion")
 
@@ -87,3 +88,16 @@ def run(tmp_path: Path) -> SimpleNamespace:
         classes=CLASSES,
         metrics=metrics,
     )
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders of the runs that are trained from here on."""
+    folders, fit = [], conduct.fit
+
+    def noted(config, folder, **how):
+        folders.append(folder.parent.name.rpartition("-")[0])
+        return fit(config, folder, **how)
+
+    monkeypatch.setattr(conduct, "fit", noted)
+    return folders

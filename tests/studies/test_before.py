@@ -72,19 +72,6 @@ def conducted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tiny"
 
 
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The folders of the runs that are trained from here on."""
-    folders, fit = [], conduct.fit
-
-    def noted(config, folder, **how):
-        folders.append(folder.parent.name.rpartition("-")[0])
-        return fit(config, folder, **how)
-
-    monkeypatch.setattr(conduct, "fit", noted)
-    return folders
-
-
 def states(study: Study, out: Path) -> dict[str, str]:
     return {outcome.planned.label: outcome.state for outcome in outcomes(study, plan(study), out)}
 
@@ -214,3 +201,10 @@ def test_the_plan_can_be_looked_at(tmp_path, monkeypatch, capsys):
     assert any(line.startswith("before: halos ") and "to do" in line for line in lines)
     assert "5 runs: 5 to do" in lines[-1]
     assert json.dumps(sorted(path.name for path in tmp_path.iterdir())) == '["tiny.toml"]'
+
+
+def test_what_begins_with_a_faulty_run_is_not_faulty_too(tmp_path):
+    with pytest.raises(InputError) as error:
+        plan(studied(tmp_path, TEXT.replace("training.steps = 3", "training.steps = 3\ntask.dropout = 2.0")))
+    assert "dropout is a probability" in str(error.value)
+    assert "one fault" in str(error.value)

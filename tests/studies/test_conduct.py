@@ -78,19 +78,6 @@ def done(conducted: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(conducted, tmp_path / "tiny"))
 
 
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The folders of the runs that are trained from here on."""
-    folders, fit = [], conduct.fit
-
-    def noted(config, folder, **how):
-        folders.append(folder.parent.name.rpartition("-")[0])
-        return fit(config, folder, **how)
-
-    monkeypatch.setattr(conduct, "fit", noted)
-    return folders
-
-
 def states(study: Study, out: Path) -> dict[str, str]:
     return {outcome.planned.label: outcome.state for outcome in outcomes(study, plan(study), out)}
 

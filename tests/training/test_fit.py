@@ -40,6 +40,9 @@ def test_a_run_leaves_its_folder_whole(finished: Path, recipe: Recipe) -> None:
     log = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "validation" in line] == [4, 8, 12]
     assert [line["step"] for line in log if "loss" in line] == [2, 4, 6, 8, 10, 12]
+    assert (
+        len({file.stat().st_mode for file in finished.iterdir()}) == 1
+    )  # whoever may read the numbers may read the weights
 
 
 def test_load_gives_back_task_and_transform(finished: Path) -> None:

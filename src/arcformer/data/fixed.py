@@ -52,11 +52,11 @@ class Beginning:
             raise InputError("the beginning of a stream has a count, of all images or of those of each class")
         if count is not None and of_each is not None and count < of_each * classes:
             raise InputError(f"{count} images do not hold {of_each} of each of {classes} classes")
-        self.endless, self.count, self.of_each = endless, count, of_each
-        self.images = count if of_each is None else of_each * classes
+        self.endless, self.of_each = endless, of_each
+        self.images = of_each * classes if of_each is not None else count or 0
 
     def __len__(self) -> int:
-        return int(self.images or 0)
+        return self.images
 
     @property
     def classes(self) -> tuple[str, ...]:

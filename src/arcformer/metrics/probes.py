@@ -8,6 +8,7 @@ K classes.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,9 @@ class Probe(Metric):
             return torch.tensor(torch.nan, device=self.device)
         return self.found(x, y).float()
 
+    @abstractmethod
     def found(self, x: Tensor, y: Tensor) -> Tensor:
         """The value for features (N, D) and labels (N,) of two classes at least."""
-        raise NotImplementedError
 
 
 class NeighbourAccuracy(Probe):

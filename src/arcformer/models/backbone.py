@@ -38,6 +38,10 @@ class FeatureMap:
         """(h, w)."""
         return self.x.shape[2], self.x.shape[3]
 
+    def mean(self) -> Tensor:
+        """The mean over the cells, (B, D), float32: what an image is to whoever wants one vector of it."""
+        return self.x.float().mean((2, 3))
+
 
 @dataclass
 class Tokens:

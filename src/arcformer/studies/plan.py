@@ -122,13 +122,15 @@ def begins_with(config: RunConfig, start: str) -> RunConfig:
 def _before(study: Study, names: Sequence[str], faults: dict[str, list[str]]) -> dict[str, Planned]:
     """The runs of ``before`` by name; each may begin with one above it. Faults are added to ``faults``."""
     found: dict[str, Planned] = {}
+    faulty: set[str] = set()
     for name, sections in study.before.items():
         try:
             parsed = parse(RunConfig, laid_over(spelled_out(study.run), spelled_out(sections)), name)
             _check_run(parsed, None)
-            start = _start(parsed, found)
+            start = None if str(parsed.init) in faulty else _start(parsed, found)  # whose fault is told already
         except InputError as error:
             _note(faults, error, f"before.{name}")
+            faulty.add(name)
             continue
         axes = {axis: f"before: {name}" if place == 0 else "" for place, axis in enumerate(names)}
         found[name] = Planned(name, axes, parsed, start, first=True)

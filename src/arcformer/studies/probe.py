@@ -54,7 +54,7 @@ class Probe:
 @torch.no_grad()
 def pooled(backbone: Backbone, batch: LensBatch) -> Tensor:
     """(B, D) float32, the mean over the cells of the last feature map; images in the range of the transform."""
-    return backbone.features(batch.images, batch.context)[-1].x.float().mean((2, 3))
+    return backbone.features(batch.images, batch.context)[-1].mean()
 
 
 def probe(run: Run, *, labels: int, count: int = 3000, seed: int = 1000, subset_seed: int | None = None) -> Probe:

@@ -101,10 +101,7 @@ def finished(folder: Path) -> bool:
 def save_weights(task: Task, network: Network, path: Path) -> None:
     """Write the weights and buffers of ``task`` as safetensors, with ``network`` in its metadata."""
     with whole(path) as unfinished:
-        try:
-            save_model(task, str(unfinished), metadata={"network": json.dumps(asdict(network))})
-        except SafetensorError as error:
-            raise OSError(f"{path} cannot be written: {error}") from None
+        save_model(task, str(unfinished), metadata={"network": json.dumps(asdict(network))})
 
 
 def _load_task(config: RunConfig, path: Path) -> tuple[Task, Network]:

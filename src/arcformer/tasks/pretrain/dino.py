@@ -90,7 +90,7 @@ class DINO(Objective):
         context = None if batch.context is None else torch.cat([batch.context] * 2)
         student = self.head(self.pooled(views, context)).float()
         with torch.no_grad():
-            seen = self.teacher(views, context)[-1].x.float().mean((2, 3))
+            seen = self.teacher(views, context)[-1].mean()
             teacher = self.teacher_head(seen).float()
             if self.training:
                 self.batches.add_(1)

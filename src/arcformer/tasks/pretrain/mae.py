@@ -59,17 +59,17 @@ class MAE(FillsIn):
         least_rank: float = 1.5,
     ):
         super().__init__(with_tokens(backbone, "mae", "simmim"), classes, ratio, masks, loss, least_rank)
-        channels, self.stride = channels_and_stride(backbone)
-        self.decoder = Decoder(backbone, backbone.dim, channels * self.stride**2, blocks=decoder_blocks)
+        channels, _ = channels_and_stride(backbone)
+        self.decoder = Decoder(backbone, backbone.dim, channels * self.backbone.stride**2, blocks=decoder_blocks)
 
     def filled(self, batch: LensBatch, draws: Draws) -> tuple[Tensor, Tensor]:
         """The decoder's pixels (B, C, H, W), zero where an image was shown; and where it was not, (B, 1, H, W)."""
-        images, (height, width) = batch.images, batch.images.shape[-2:]
+        images, (height, width), stride = batch.images, batch.images.shape[-2:], self.backbone.stride
         tokens = self.backbone.tokenize(images, batch.context)
-        kept, hidden = hide(images, tokens.grid, self.stride, ratio=self.ratio, masks=self.masks, draws=draws)
+        kept, hidden = hide(images, tokens.grid, stride, ratio=self.ratio, masks=self.masks, draws=draws)
         pixels = self.decoder(self.backbone.encode(tokens.at(kept)), hidden).float()
         cells = tokens.x.shape[1]
         whole = pixels.new_zeros(len(images), cells, pixels.shape[2])
         whole = whole.scatter(1, hidden[..., None].expand_as(pixels), pixels)
-        planes = F.pixel_shuffle(whole.transpose(1, 2).unflatten(2, tokens.grid), self.stride)
-        return centred(planes, height, width), on_pixels(hidden, tokens.grid, self.stride, height, width)
+        planes = F.pixel_shuffle(whole.transpose(1, 2).unflatten(2, tokens.grid), stride)
+        return centred(planes, height, width), on_pixels(hidden, tokens.grid, stride, height, width)

@@ -77,7 +77,7 @@ class Objective(Task):
 
     def pooled(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """(B, D), the mean over the cells of the last feature map."""
-        return self.backbone.features(images, context)[-1].x.float().mean((2, 3))
+        return self.backbone.features(images, context)[-1].mean()
 
     def metrics(self) -> TaskMetrics:
         """``loss``; ``spread`` and ``rank``; with classes also ``knn_accuracy``, ``probe_accuracy``, ``probe_auroc``.

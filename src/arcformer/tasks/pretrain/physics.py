@@ -146,7 +146,7 @@ class Physics(Objective):
         features = self.backbone.features(batch.images, batch.context)
         point = None if self.point is None else self.point(features).float()
         pixels = None if self.pixels is None else self.pixels(features, *batch.images.shape[-2:]).float()
-        return point, pixels, features[-1].x.float().mean((2, 3))
+        return point, pixels, features[-1].mean()
 
     def _losses(
         self, point: Tensor | None, pixels: Tensor | None, features: Tensor, found: Tensor, batch: LensBatch
