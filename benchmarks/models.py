@@ -40,6 +40,7 @@ from arcformer.memory import forget_peak, peak, resident
 from arcformer.models import Backbone, load_transformers_weights
 from arcformer.tasks import Classify
 from arcformer.training.precision import autocast
+from arcformer.training.provenance import device_name
 
 CLASSES = ("no_sub", "cdm", "axion")
 PEER = f"transformers {transformers.__version__}"
@@ -218,7 +219,11 @@ def main() -> None:
     if chosen.alone:
         print(memory(next(iter(cases.values())), chosen.alone, chosen.batch, chosen.device))
         return
-    emit([row for name, case in cases.items() for row in compared(name, case, chosen)], chosen.json)
+    about = {"device": device_name(torch.device(chosen.device)), "seed": 0, "threads": torch.get_num_threads()}
+    rows: list[Row] = []
+    for name, case in cases.items():
+        rows += compared(name, case, chosen)
+        emit(rows, chosen.json, about)  # so that a long run that is cut off leaves what it has
 
 
 if __name__ == "__main__":
