@@ -110,16 +110,17 @@ def test_errors_of_the_system_are_said_in_a_line(arcformer: Command, monkeypatch
     assert (ended.code, ended.err) == (2, "arcformer: run/model.safetensors: No space left on device\n")
 
 
-def test_ctrl_c_says_how_to_go_on(arcformer: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on(
+    arcformer: Command, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(
-            TASKS.get("classify"), "after_step", lambda _, step: step == 4 and signal.raise_signal(signal.SIGINT)
-        )
+        patch.setattr(TASKS.get("classify"), "after_step", lambda _, step: step == 4 and signal.raise_signal(sent))
         words = ["train", "--out", "a run", *SIMULATED, "training.save_every=2"]
-        handler = signal.getsignal(signal.SIGINT)
+        handler = signal.getsignal(sent)
         ended = arcformer(*words)
     assert ended.code == 130
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(sent) is handler
     assert "it goes on from step 2" in ended.err
     assert "arcformer train --out 'a run'" in ended.err
     assert ended.err.endswith("--resume\n")

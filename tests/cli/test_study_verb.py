@@ -61,10 +61,13 @@ def test_a_study_its_table_and_the_code_of_a_failure(arcformer: Command) -> None
     assert (again.code, again.out) == (1, ended.out)
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(arcformer: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_study_says_that_the_same_command_goes_on(
+    arcformer: Command, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals
+) -> None:
     words = ["study", with_axes(seed=[1]), *OVERRIDES]
     with monkeypatch.context() as patch:
-        patch.setattr(TASKS.get("classify"), "after_step", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(TASKS.get("classify"), "after_step", lambda *_: signal.raise_signal(sent))
         ended = arcformer(*words)
     assert ended.code == 130
     assert "interrupted; 1 run: 1 begun; the same command goes on: arcformer study mine.toml" in ended.err

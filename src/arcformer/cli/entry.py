@@ -1,14 +1,16 @@
 """Where the program begins, and how it ends: with one clear line and an exit code, whatever went wrong.
 
 0: done. 1: ``doctor`` found something missing, or a run of a ``study`` failed. 2: the user has to change
-something. 130: interrupted.
+something. 130: interrupted, by Ctrl-C or by SIGTERM, with which clusters end a job.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _only_our_warnings():
+        with _only_our_warnings(), _ended_as_interrupted():
             code = app(args=arguments, prog_name="arcformer", standalone_mode=False, obj=arguments)
         sys.stdout.flush()
     except InputError as error:
@@ -81,3 +83,20 @@ def _only_our_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+@contextmanager
+def _ended_as_interrupted() -> Iterator[None]:
+    """SIGTERM as Ctrl-C: a study would otherwise take its run for a failed one, and go on with the next."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread()
+    if ours:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)
