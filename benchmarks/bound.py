@@ -55,7 +55,7 @@ def with_share(preset: Preset, share: float) -> Preset:
     cold = preset.populations["cdm"]
     assert isinstance(cold, Subhalos)
     kept = {"no_sub": preset.populations["no_sub"], "cdm": replace(cold, f_sub=Fixed(share))}
-    return replace(preset, populations=kept, targets=("f_sub",))
+    return replace(preset, populations=kept)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Tables of docs/simulator.md, from results/leaks.json and results/bound.json."""
+"""Tables of docs/simulator.md: from results/leaks.json, results/bound.json, and of what can be regressed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from arcformer.sim.parameters import TARGETS, units_of
+from arcformer.sim.presets import PRESETS
 
 __all__ = ["TABLES", "between"]
 
@@ -47,7 +50,18 @@ def bounds() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"leaks": leaks, "bounds": bounds}
+def targets() -> str:
+    """A row for each target: its unit, what it is, and the classes that have one, of the presets that draw it."""
+    lines = ["| target | unit | what | classes |", "|---|---|---|---|"]
+    for name in TARGETS:
+        having = [PRESETS.get(preset) for preset in PRESETS if name in PRESETS.get(preset).targets]
+        every = all(preset.classes_with(name) == preset.classes for preset in having)
+        classes = dict.fromkeys(known for preset in having for known in preset.classes_with(name))
+        lines.append(f"| `{name}` | {units_of(name)} | {TARGETS[name]} | {'all' if every else ', '.join(classes)} |")
+    return "\n".join(lines)
+
+
+TABLES = {"leaks": leaks, "bounds": bounds, "targets": targets}
 
 
 def between(page: str, name: str, text: str) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from arcformer.batch import LensBatch
+from arcformer.data.arrays import mass_among
 from arcformer.data.centre import find_centre
 from arcformer.data.files import read_image
 from arcformer.data.image import BadFile
@@ -143,6 +144,8 @@ def _read(run: Run, path: Path, options: dict[str, Any]) -> tuple[LensBatch, lis
     """The image, with a pixel scale if the transform needs one, and notes on that scale."""
     options = dict(options)
     given = options.pop("pixel_scale", None)
+    preset = PRESETS.get(run.config.data.preset)
+    options.setdefault("mass", mass_among(preset.targets))
     image = read_image(path, classes=run.classes, **options)
     if path.suffix.lower() in MUTE:  # nor do these say their unit
         image = replace(image, unit=image.unit or run.domain.unit)
@@ -159,7 +162,6 @@ def _read(run: Run, path: Path, options: dict[str, Any]) -> tuple[LensBatch, lis
         return image, []
     notes = []
     if given is None and path.suffix.lower() in MUTE:
-        preset = PRESETS.get(run.config.data.preset)
         given = preset.pixel_scale
         notes.append(
             f"pixel scale and unit taken to be those of {preset.name}, {given:g} arcsec: the format does not hold them"

@@ -96,6 +96,25 @@ def test_from_a_preset_to_a_report_and_a_prediction(arcformer: Command, files: P
     ]  # fmt: skip
 
 
+def test_a_run_of_some_classes_says_what_it_left_out_and_is_tested_on_them(arcformer: Command, files: Path) -> None:
+    some = 'data.only=["axion", "no_sub"]'
+    cdm = len(list((files / "cdm").iterdir()))
+    trained = arcformer("train", "--out", "run", f"data.folder={files}", some, *SMALL)
+    assert trained.code == 0
+    assert trained.err == f"{cdm} images of cdm left out: the run is about other classes (data.only)\n"
+    evaluated = arcformer("evaluate", "run", "--out", "report", "--reference", f"all={files}")
+    assert evaluated.code == 0
+    assert f"{files}: {cdm} images of cdm left out" in evaluated.err
+    assert "the network tells no_sub and axion" in evaluated.out
+    assert f"on the {COUNT - cdm} images in {files.name}" in evaluated.out
+    assert arcformer("train", "--out", "simulated", some, *SIMULATED).err == ""
+    evaluated = arcformer("evaluate", "simulated", "--out", "r", "--count", 5)
+    assert evaluated.out.startswith("On 5 simulated images of deeplense/model-2 (no_sub and axion alone) (seed 1)")
+    ended = arcformer("train", "--out", "one", "data.only=axion", *SIMULATED)
+    assert ended.code == 2
+    assert "classify needs at least two classes, and these images are of axion alone" in ended.err
+
+
 def test_a_run_on_simulated_images_is_tested_on_fresh_ones(arcformer: Command, trained: Path) -> None:
     def nll(folder: str) -> float:
         return json.loads(Path(folder, "metrics.json").read_text())["nll"]["value"]

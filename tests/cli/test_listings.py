@@ -9,6 +9,7 @@ from shell import Command
 
 from arcformer.config import as_toml, options_of, read
 from arcformer.models import BACKBONES
+from arcformer.sim.parameters import units_of
 from arcformer.sim.presets import PRESETS
 from arcformer.tasks import TASKS
 from arcformer.training import RunConfig
@@ -40,6 +41,15 @@ def test_a_preset_with_all_that_is_known_of_it(arcformer: Command) -> None:
         preset, shown = PRESETS.get(name), arcformer("presets", name).out
         for text in (*preset.faults, *preset.assumptions, *preset.aliases, preset.provenance, preset.unit):
             assert text in shown
+        lines = shown.partition("\ntargets")[2].splitlines()[3:]
+        for target, line in zip(preset.targets, lines, strict=False):
+            assert line.split()[0] == target
+            assert f" {units_of(target) or '-'} " in line
+            assert ", ".join(preset.classes_with(target)) in line or " all classes" in line
+    shown = arcformer("presets", "deeplense/model-1").out
+    assert any(
+        line.split()[0] == "theta_E" and line.endswith("all classes: 1.28149") for line in shown.splitlines() if line
+    )
     assert "PowerLaw(slope=-0.9, low=1e+06, high=1e+10)" in arcformer("presets", "deeplense/model-1").out
     assert "z_convention" not in arcformer("presets", "deeplense/model-1").out  # it has none
     assert "z_convention" in arcformer("presets", "deeplense/model-2").out

@@ -75,6 +75,38 @@ def test_no_classes(fill):
     assert catalogue.labels == ()
 
 
+def test_some_classes_are_taken_and_the_others_counted(fill):
+    root = fill("a/axion/2.npy", "train/vort/1.npy", "train/no/4.npy", "train/no/5.npy", "train/sphere/3.npy")
+    root = root / "train"
+    catalogue = scan(root, CLASSES, ALIASES, only=["axion"])
+    assert (catalogue.names, catalogue.labels, catalogue.classes) == (("vort/1.npy",), (0,), ("axion",))
+    assert catalogue.others == {"no_sub": 2, "cdm": 1}
+    assert catalogue.select([0]).others == catalogue.others
+    two = scan(root, CLASSES, ALIASES, only=["axion", "no_sub"])
+    assert two.classes == ("no_sub", "axion")  # the order is that of all classes
+    assert labels_by_name(two) == {"no/4.npy": "no_sub", "no/5.npy": "no_sub", "vort/1.npy": "axion"}
+    assert scan(root, CLASSES, ALIASES, only=CLASSES).others == {}
+    with pytest.raises(InputError, match="holds no image of axion, only of cdm"):
+        scan(fill("b/cdm/1.npy") / "b", CLASSES, only=["axion"])
+    with pytest.raises(InputError, match=r"'axoin'.*is not a class"):
+        scan(fill("c/axoin/1.npy", "c/cdm/1.npy") / "c", CLASSES, only=["cdm"])
+
+
+def test_images_of_one_class_need_no_folder_of_it(fill):
+    root = fill("lens_data/2.npy", "lens_data/train/1.npy", "lens_data/no_sub/3.npy")
+    root = root / "lens_data"
+    assert set(labels_by_name(scan(root, ("no_sub",))).items()) == {
+        ("2.npy", "no_sub"),
+        ("no_sub/3.npy", "no_sub"),
+        ("train/1.npy", "no_sub"),
+    }
+    mixed = scan(root, CLASSES, only=["axion"])
+    assert labels_by_name(mixed) == {"2.npy": "axion", "train/1.npy": "axion"}
+    assert mixed.others == {"no_sub": 1}
+    with pytest.raises(InputError, match=r"2\.npy lies in no class folder.*say of which class all are \(data\.only\)"):
+        scan(root, CLASSES)
+
+
 def test_unknown_folders_are_named_with_near_ones(fill):
     with pytest.raises(InputError, match=r"'axoin'.*did you mean 'axion'"):
         scan(fill("axoin/1.npy", "cdm/1.npy"), CLASSES)

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from arcformer.data.arrays import mass_among
 from arcformer.data.files import FORMATS, find_images, images_below, read_image
 from arcformer.data.image import BadFile
 from arcformer.errors import InputError
+from arcformer.sim.presets import PRESETS
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (1, 6, 8), (3, 6, 8), (6, 8, 3), (6, 8, 1), (9, 8, 10)])
@@ -52,6 +54,13 @@ def test_image_and_mass(tmp_path, picture):
     with pytest.raises(BadFile, match=r"2\.5 is no axion mass in eV"):
         read_image(tmp_path / "halo.npy")
     assert read_image(tmp_path / "halo.npy", mass="halo_mass").targets.item() == 2.5
+    named = read_image(tmp_path / "halo.npy", mass=mass_among(PRESETS.get("deeplense/halo-mass").targets))
+    assert named.target_names == ("log10_halo_mass",)
+    assert named.targets.item() == pytest.approx(np.log10(2.5))
+    for preset in ("deeplense/model-1", "corrected/model-1", "deeplense/model-4"):  # of a halo mass too
+        assert mass_among(PRESETS.get(preset).targets) == "log10_axion_mass_eV"
+    Image.fromarray(np.ones((6, 8), dtype=np.uint8)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", mass="log10_halo_mass").targets is None
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 3), ("P", 3), ("1", 1), ("I;16", 1)])

@@ -102,6 +102,20 @@ def test_bad_files_are_an_error_or_left_out_and_listed(root):
     assert check_files(kept) is kept
 
 
+def test_files_without_what_is_to_be_learned_are_named(root):
+    catalogue = scan(root, CLASSES)
+    mass = ["log10_axion_mass_eV"]
+    with pytest.raises(BadFile, match=r"no_sub/0\.npy holds no log10_axion_mass_eV.*data\.only.*3 more bad files of 7"):
+        check_files(catalogue, targets=mass)
+    assert len(check_files(catalogue, targets=mass, skip_bad=True)) == 3
+    assert len(check_files(scan(root, CLASSES, only=["axion"]), targets=mass)) == 3
+    with pytest.raises(BadFile, match=r"1\.npy holds no axion_mass_eV.*did you mean 'log10_axion_mass_eV'"):
+        check_files(scan(root, CLASSES, only=["axion"]), targets=["axion_mass_eV"])
+    fits.PrimaryHDU(np.ones((6, 6))).writeto(root / "axion" / "9.fits")
+    with pytest.raises(BadFile, match=r"9\.fits holds no log10_axion_mass_eV.*None is known"):
+        check_files(scan(root, CLASSES, only=["axion"]), targets=mass)
+
+
 def test_nothing_good_is_an_error_even_when_skipping(tmp_path):
     (tmp_path / "a.npy").write_text("hello")
     with pytest.raises(BadFile, match=r"a\.npy"):

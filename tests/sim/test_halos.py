@@ -124,7 +124,7 @@ def test_halos_below_1e8_change_the_signal_by_less_than_a_tenth() -> None:
     """They are not rendered. Rendered down to 1e7, the same lenses change their images hardly more."""
     preset = PRESETS.get("corrected/model-2")
     rich = Subhalos(f_sub=Fixed(0.03), faintest=1e7, most=1024)
-    deep = replace(preset, populations={"no_sub": NoSubstructure(), "cdm": rich}, targets=())
+    deep = replace(preset, populations={"no_sub": NoSubstructure(), "cdm": rich})
     parameters = draw(deep, torch.ones(16, dtype=torch.int64), 4)
     assert int(parameters["subhalo_count"].max()) < 1024
     signals = []

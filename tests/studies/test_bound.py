@@ -19,7 +19,7 @@ EUCLID = PRESETS.get("corrected/model-2")
 
 
 def two_classes(population) -> object:
-    return replace(EUCLID, populations={"no_sub": NoSubstructure(), "other": population}, targets=())
+    return replace(EUCLID, populations={"no_sub": NoSubstructure(), "other": population})
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(1e-6, 0.4, 0.6), (0.5, 0.95, 1.0)])

@@ -53,6 +53,15 @@ def test_every_combination_is_a_run(study):
     assert len({planned.folder for planned in found}) == 4
 
 
+def test_classes_are_an_axis(study):
+    only = 'data.only = [["axion", "cdm"], ["no_sub", "axion"]]'
+    found = plan(study(f'[axes]\n{only}\n[test]\npreset = "corrected/model-1"\n'))
+    assert [planned.config.data.classes for planned in found] == [("cdm", "axion"), ("no_sub", "axion")]
+    assert [planned.axes["data.only"] for planned in found] == ["axion+cdm", "no_sub+axion"]
+    with pytest.raises(InputError, match="unknown class 'axion' of preset corrected/warm"):
+        plan(study('[run]\ndata.only = ["cdm", "axion"]\n[test]\npreset = "corrected/warm"\n'))
+
+
 def test_without_axes_there_is_the_base(study):
     assert labels(study("[run]\nseed = 7\n")) == ["base"]
 

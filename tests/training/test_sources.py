@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from arcformer.data.export import export_deeplense
 from arcformer.data.store import write_store
 from arcformer.errors import InputError
 from arcformer.training import RunConfig
+from arcformer.training.recipe import check_trainable
 from arcformer.training.sources import open_labelled, open_sources, open_test, split_files
 
 COUNT = 60
+TASK = ["task.name=regressing:Regressing"]
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +157,109 @@ def test_simulated_sets_do_not_depend_on_the_batch_and_are_not_validated_on() ->
 def test_sets_that_cannot_be_are_said_in_a_line(overrides: list[str], words: str) -> None:
     with pytest.raises(InputError, match=words):
         config(*overrides)
+
+
+@pytest.mark.parametrize("fixed", [(), ("data.labels=6",), ("data.count=11",)])
+def test_of_some_classes_only_these_are_simulated(fixed: tuple[str, ...]) -> None:
+    run = config("data.only=axion", "data.pixels=16", "data.validation=10", *fixed)
+    train, validation = open_sources(run, Path("unused"))
+    test = open_test(run, Path("unused"), count=9, seed=1)
+    for source in (train, validation, test):
+        batch = source.batch(0)
+        assert source.classes == batch.classes == ("axion",)
+        assert set(batch.labels.tolist()) == {0}
+        assert bool(batch.targets.isfinite().all())
+    assert shared(images(train, 1), images(validation)) == 0
+    two, _ = open_sources(config('data.only=["axion", "no_sub"]', "data.pixels=16"), Path("unused"))
+    assert two.batch(0).classes == ("no_sub", "axion")
+    assert torch.bincount(two.batch(0).labels).tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("kind", ["store", "files"])
+def test_of_a_folder_other_classes_are_left_out_and_counted(kind: str, request, tmp_path: Path) -> None:
+    folder = request.getfixturevalue(kind)
+    whole, some = (config(f"data.folder={folder}", *more) for more in ((), ('data.only=["axion", "no_sub"]',)))
+    for run, name in ((whole, "whole.json"), (some, "some.json")):
+        split_files(run, tmp_path / name)
+    everything = [
+        *open_sources(whole, tmp_path / "whole.json"),
+        open_test(whole, tmp_path / "whole.json", count=1, seed=0),
+    ]
+    kept = [*open_sources(some, tmp_path / "some.json"), open_test(some, tmp_path / "some.json", count=1, seed=0)]
+    cdm = sum(
+        label == "cdm" for source in everything for k in range(source.batches) for _, label in split_up(source.batch(k))
+    )
+    for all_of_them, part in zip(everything, kept, strict=True):  # no image has moved to another part
+        expected = [image for k in range(all_of_them.batches) for image in split_up(all_of_them.batch(k))]
+        found = [image for k in range(part.batches) for image in split_up(part.batch(k))]
+        assert part.classes == ("no_sub", "axion")
+        assert sorted(found) == sorted((name, label) for name, label in expected if label != "cdm")
+        assert part.others == {"cdm": cdm}
+        assert all_of_them.others == {}
+    few, _ = open_sources(config(*overriding(some), "data.labels=3"), tmp_path / "some.json")
+    assert torch.bincount(torch.cat([few.batch(k).labels for k in range(few.batches)])).tolist() == [3, 3]
+    labelled = open_labelled(some, folder)
+    assert len(labelled) == COUNT - cdm
+    assert labelled.classes == ("no_sub", "axion")
+
+
+def split_up(batch) -> list[tuple[str, str]]:
+    """The name and the class of each image."""
+    return [(name, batch.classes[label]) for name, label in zip(batch.ids, batch.labels.tolist(), strict=True)]
+
+
+def overriding(run: RunConfig) -> tuple[str, ...]:
+    return (f"data.folder={run.data.folder}", f"data.only={json.dumps(run.data.only)}")
+
+
+@pytest.mark.parametrize("folder", ["Model_I", "Model_I/axion"])
+def test_masses_of_axions_in_reference_made_files(samples: Path, folder: str) -> None:
+    where = samples / "deeplense" / folder
+    task = [*TASK, 'task.targets=["log10_axion_mass_eV"]', "data.only=axion", "data.preset=deeplense/model-1"]
+    found = open_labelled(config(*task, f"data.folder={where}"), where)
+    assert found.others == ({"no_sub": 60, "cdm": 60} if folder == "Model_I" else {})
+    batches = [found.batch(k) for k in range(found.batches)]
+    masses = torch.cat([batch.targets[:, 0] for batch in batches])
+    assert len(masses) == 60
+    assert bool(((masses >= -24) & (masses <= -22)).all())
+    assert masses.std() > 0.3
+    whole = samples / "deeplense" / "Model_I"
+    every_class = config(*task[:-2], task[-1], f"data.folder={whole}")
+    with pytest.raises(InputError, match="holds no log10_axion_mass_eV"):
+        open_labelled(every_class, whole)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.only=axoin"], "only: unknown class 'axoin' of preset deeplense/model-2: did you mean 'axion'"),
+        (['data.only=["cdm", "vortex"]'], "only: unknown class 'vortex'"),
+        (["data.only=cdm", "data.preset=deeplense/binary"], "only: unknown class 'cdm' of preset deeplense/binary"),
+    ],
+)
+def test_classes_that_there_are_not_are_named(overrides: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        config(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("data", "target", "words"),
+    [
+        ("simulated", "axion_mass_eV", "deeplense/model-2 has no 'axion_mass_eV'; did you mean 'log10_axion_mass_eV'"),
+        ("simulated", "log10_axion_mass_eV", r'lenses of no_sub, cdm have no .*set data\.only to \["axion"\]'),
+        ("store", "axion_mass_eV", r"store holds no axion_mass_eV to be learned; did you mean 'log10_axion_mass_eV'"),
+        ("store", "log10_axion_mass_eV", r"deeplense/model-2/3/store/.* has no .*, nor have 40 more; .*data\.only"),
+        ("files", "theta_E", r"\.npy holds no theta_E to be learned; Known: log10_axion_mass_eV"),
+        ("files", "log10_axion_mass_eV", r"\.npy holds no log10_axion_mass_eV .*data\.only.*and 40 more bad files"),
+    ],
+)
+def test_what_images_lack_of_what_is_to_be_learned_is_said_first(
+    data: str, target: str, words: str, request, tmp_path: Path
+) -> None:
+    where = [] if data == "simulated" else [f"data.folder={request.getfixturevalue(data)}"]
+    run = config(*TASK, f'task.targets=["{target}"]', *where)
+    with pytest.raises(InputError, match=words):
+        check_trainable(run) if data == "simulated" else split_files(run, tmp_path / "split.json")
+    if target.startswith("log10"):
+        run = config(*TASK, f'task.targets=["{target}"]', "data.only=axion", *where)
+        check_trainable(run) if data == "simulated" else split_files(run, tmp_path / "split.json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arcformer.cli.output import left_out, say
+from arcformer.cli.output import left_out, passed_over, say
 from arcformer.cli.resumable import given
 from arcformer.errors import InputError
 
@@ -104,7 +104,8 @@ def _test(run: Run, count: int | None, seed: int) -> tuple[BatchSource, str]:
     count = COUNT if count is None else count
     source = open_test(run.config, run.folder / "split.json", count=count, seed=seed)
     if isinstance(source, SimulatedBatches):
-        return source, f"{count:,} simulated images of {data.preset} (seed {seed})"
+        what = f"{data.preset} ({' and '.join(data.classes)} alone)" if data.only else data.preset
+        return source, f"{count:,} simulated images of {what} (seed {seed})"
     return source, f"the {len(source):,} images in {data.folder} that were kept for the test"
 
 
@@ -118,6 +119,7 @@ def _reference(run: Run, name: str, folder: Path, skip_bad: bool) -> FolderBatch
     )
     if isinstance(images, FolderBatches):
         left_out(images.catalogue.bad, images.catalogue.junk, f"{folder}: ")
+    passed_over(images.others, f"{folder}: ")
     return images
 
 

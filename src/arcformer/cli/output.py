@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import typer
 
 from arcformer.errors import InputError
 
-__all__ = ["check_free", "counted", "first_process", "left_out", "note", "say", "table"]
+__all__ = ["check_free", "counted", "first_process", "left_out", "note", "passed_over", "say", "table"]
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Where torchrun, Lightning, SLURM and LSF say which process this is."""
@@ -36,6 +36,13 @@ def left_out(bad: Sequence[str], junk: int = 0, where: str = "") -> None:
         note(f"{where}{counted(junk, 'file')} passed over: hidden or of no known format")
     if bad:
         note("\n".join([f"{where}{counted(len(bad), 'bad file')} left out", *(f"  {line}" for line in bad)]))
+
+
+def passed_over(others: Mapping[str, int], where: str = "") -> None:
+    """A note on images of classes that a run is not about; nothing where there are none."""
+    if others:
+        held = " and ".join(f"{counted(number, 'image')} of {name}" for name, number in others.items())
+        note(f"{where}{held} left out: the run is about other classes (data.only)")
 
 
 def counted(number: int, what: str) -> str:

@@ -53,13 +53,32 @@ def _show(preset: Preset) -> None:
         say(f"\n{section}")
         table(("parameter", "value"), [(name, described(value)) for name, value in named.items() if value is not None])
     say(f"\nimages: {preset.pixels} x {preset.pixels} pixels, in {preset.unit}")
-    say(f"targets: {', '.join(preset.targets) or 'none'}")
+    say("\ntargets, of which a run regresses those that it names")
+    table(("target", "unit", "what", "of"), _targets(preset))
     for heading in ("faults", "assumptions"):
         lines = getattr(preset, heading)
         say(f"\n{heading}: {'none' if not lines else ''}".rstrip())
         for line in lines:
             say(f"  - {line}")
     say(f"\nprovenance: {preset.provenance or 'of this library'}")
+
+
+def _targets(preset: Preset) -> list[tuple[str, ...]]:
+    """Each target with its unit, what it is, and the classes that have it; or its value, where it never varies."""
+    import torch
+
+    from arcformer.sim.parameters import TARGETS, target, units_of
+    from arcformer.sim.render import draw
+
+    labels = torch.arange(len(preset.classes)).repeat(8)
+    drawn = draw(preset, labels, 0)
+    rows = []
+    for name in preset.targets:
+        values, known = target(name, drawn), preset.classes_with(name)
+        first, last = (float(end) for end in values[values.isfinite()].aminmax())
+        of = "all classes" if known == preset.classes else ", ".join(known)
+        rows.append((name, units_of(name) or "-", TARGETS.get(name, ""), f"{of}: {first:g}" if first == last else of))
+    return rows
 
 
 def described(value: Any) -> str:

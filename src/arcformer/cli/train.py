@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arcformer.cli.output import first_process, left_out, say
+from arcformer.cli.output import first_process, left_out, passed_over, say
 from arcformer.cli.resumable import Interrupted, command_line, resuming
 from arcformer.errors import InputError
 
@@ -63,6 +63,7 @@ def train(
     if first_process():
         skipped = run.folder / "skipped.txt"
         left_out(skipped.read_text().splitlines() if skipped.exists() else [])
+        passed_over(run.metrics.get("images_of_other_classes", {}))
         say(_summary(run))
         say(f"next: {_next(run, out)}")
 

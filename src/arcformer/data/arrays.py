@@ -6,6 +6,7 @@ One reader for all classes: the file alone decides how it is read, its folder ne
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,16 @@ from arcformer.batch import LensBatch
 from arcformer.data.image import BadFile, image_batch
 from arcformer.data.npy import read_npy
 
-__all__ = ["AXION_MASS", "read_array"]
+__all__ = ["AXION_MASS", "mass_among", "read_array"]
 
 AXION_MASS = "log10_axion_mass_eV"
+HALO_MASS = "log10_halo_mass"
 HEAVIEST_AXION = 1e-3  # eV; a larger number is a mass of something else
+
+
+def mass_among(targets: Sequence[str]) -> str:
+    """Of the targets of a preset the one that stands second in its files: the axion's mass where it has one."""
+    return next((name for name in (AXION_MASS, HALO_MASS) if name in targets), AXION_MASS)
 
 
 def read_array(path: str | Path, *, pixel_scale: float | None = None, mass: str = AXION_MASS) -> LensBatch:
@@ -30,8 +37,8 @@ def read_array(path: str | Path, *, pixel_scale: float | None = None, mass: str 
         path: the file.
         pixel_scale: arcsec; a .npy file never says.
         mass: name of the target that stands second in ``[image, mass]``. Of a name that begins with ``log10_`` the
-            logarithm is taken. The default is DeepLense's axion mass, 10^U(-24, -22) eV; for other data, as
-            ``lens_data``'s halo masses, give a name.
+            logarithm is taken. The default is DeepLense's axion mass, 10^U(-24, -22) eV; for other data give a name,
+            as ``log10_halo_mass`` for ``lens_data``.
 
     Raises:
         BadFile: as ``read_npy`` and ``image_batch`` say; or the mass cannot be what its name says.
@@ -58,7 +65,7 @@ def _image_and_mass(path: Path, array: NDArray[Any]) -> tuple[NDArray[Any], floa
 
 def _target(path: Path, name: str, value: float) -> float:
     if name == AXION_MASS and not 0 < value < HEAVIEST_AXION:
-        raise BadFile(f"{path}: {value:g} is no axion mass in eV; name what it is with mass=..., as 'halo_mass'")
+        raise BadFile(f"{path}: {value:g} is no axion mass in eV; take the preset of its data, as deeplense/halo-mass")
     if not name.startswith("log10_"):
         return value
     if value <= 0:

@@ -30,7 +30,7 @@ def dihedral(batch: LensBatch, generator: torch.Generator, symmetries: Symmetrie
     ``images``, ``high_res``, ``noise_std``, ``mask``, ``psf`` and ``extras["clean"]`` turn together. Other extras than
     the flux scale describe the sky as it lay before, and are left out.
 
-    Targets that turn with the image are refused, as nothing here turns them: those whose name ends in ``x``, ``y``,
+    Targets that turn with the image become NaN, as nothing here turns them: those whose name ends in ``x``, ``y``,
     ``e1``, ``e2``, ``gamma1``, ``gamma2``, ``phi`` or ``angle``; under ``half-turn`` only ``x`` and ``y``, as an
     ellipticity is the same after half a turn.
 
@@ -45,7 +45,7 @@ def dihedral(batch: LensBatch, generator: torch.Generator, symmetries: Symmetrie
     """
     if symmetries == "none":
         return batch
-    _refuse_turning_targets(batch, symmetries)
+    batch = _without_turning_targets(batch, symmetries)
     count = len(batch)
     if symmetries == "half-turn":
         swap, up = None, torch.randint(2, (count,), generator=generator).bool()
@@ -82,8 +82,10 @@ def _where(chosen: Tensor, planes: Tensor, function: Callable[[Tensor], Tensor])
     return torch.where(chosen, function(planes), planes)
 
 
-def _refuse_turning_targets(batch: LensBatch, symmetries: Symmetries) -> None:
+def _without_turning_targets(batch: LensBatch, symmetries: Symmetries) -> LensBatch:
+    """STAND-IN until targets turn with the image: those that would are not a number."""
     turning = SPIN_1 if symmetries == "half-turn" else SPIN_1 + SPIN_2
-    for name in batch.target_names:
-        if name.rpartition("_")[2] in turning:
-            raise InputError(f"target {name!r} turns with the image; train on it with augmentation 'none'")
+    lost = [name.rpartition("_")[2] in turning for name in batch.target_names]
+    if batch.targets is None or not any(lost):
+        return batch
+    return replace(batch, targets=batch.targets.masked_fill(torch.tensor(lost).to(batch.targets.device), torch.nan))

@@ -1,14 +1,15 @@
 """DeepLense data as they were published: which files of a folder belong to which class, unmodified.
 
 Classes are sub-folders, under their own names or an alias of the preset, at the top or below ``train``, ``val`` and
-``test``. The order of the classes is the caller's, that of the files is sorted; the file system decides nothing.
+``test``; where all images are of one class, they need no folder of it. The order of the classes is the caller's, that
+of the files is sorted; the file system decides nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arcformer.batch import LensBatch
@@ -31,6 +32,7 @@ class Catalogue:
         classes: names of the classes, in the caller's order.
         junk: how many files were passed over: hidden ones, ``__MACOSX``, other formats.
         bad: a line for each file that was left out because it cannot be used.
+        others: how many images of each class were left out because they were not asked for.
     """
 
     root: Path
@@ -39,6 +41,7 @@ class Catalogue:
     classes: tuple[str, ...] = ()
     junk: int = 0
     bad: tuple[str, ...] = ()
+    others: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,7 +57,12 @@ class Catalogue:
         return replace(self, paths=tuple(self.paths[i] for i in rows), labels=labels)
 
 
-def scan(root: str | Path, classes: Sequence[str] = (), aliases: Mapping[str, str] | None = None) -> Catalogue:
+def scan(
+    root: str | Path,
+    classes: Sequence[str] = (),
+    aliases: Mapping[str, str] | None = None,
+    only: Sequence[str] = (),
+) -> Catalogue:
     """The images below ``root`` and their classes, by the names of their folders.
 
     Args:
@@ -62,9 +70,11 @@ def scan(root: str | Path, classes: Sequence[str] = (), aliases: Mapping[str, st
         classes: names of the classes; their order is that of the labels. Without any, all images below ``root`` are
             taken, without labels.
         aliases: other names of class folders, as ``{"sphere": "cdm"}``. Upper and lower case are the same.
+        only: the classes whose images are taken, and the only ones that labels count; none: all of ``classes``.
 
     Raises:
-        InputError: no such folder; a folder with images that is no class; images beside class folders; no image at all.
+        InputError: no such folder; a folder with images that is no class; images beside class folders, unless there
+            is but one class to be taken; no image at all, or none of ``only``.
     """
     root = Path(root)
     if not root.is_dir():
@@ -72,8 +82,16 @@ def scan(root: str | Path, classes: Sequence[str] = (), aliases: Mapping[str, st
     paths, junk = images_below(root)
     if not paths:
         raise InputError(f"{root} holds no image; {junk} files in it are hidden or in no known format")
-    labels = _labels(root, paths, classes, aliases or {}) if classes else ()
-    return Catalogue(root, tuple(paths), labels, tuple(classes), junk)
+    if not classes:
+        return Catalogue(root, tuple(paths), junk=junk)
+    kept = tuple(name for name in classes if name in only or not only)
+    named = _classes_of(root, paths, classes, aliases or {}, loose=kept[0] if len(kept) == 1 else None)
+    others = {name: named.count(name) for name in classes if name not in kept and name in named}
+    rows = [row for row, name in enumerate(named) if name in kept]
+    if not rows:
+        raise InputError(f"{root} holds no image of {', '.join(kept)}, only of {', '.join(others)}")
+    labels = tuple(kept.index(named[row]) for row in rows)
+    return Catalogue(root, tuple(paths[row] for row in rows), labels, kept, junk, others=others)
 
 
 @dataclass(frozen=True)
@@ -126,21 +144,32 @@ def read_pair(low: Path, high: Path, *, pixel_scale: float | None = None) -> Len
     return replace(batch, high_res=fine)
 
 
-def _labels(root: Path, paths: Sequence[Path], classes: Sequence[str], aliases: Mapping[str, str]) -> tuple[int, ...]:
-    """The class of each image, by the first folder on the way to it that is not ``train`` or the like."""
-    known = {name.lower(): i for i, name in enumerate(classes)}
-    known |= {alias.lower(): classes.index(name) for alias, name in aliases.items() if name in classes}
-    labels = []
+def _classes_of(
+    root: Path, paths: Sequence[Path], classes: Sequence[str], aliases: Mapping[str, str], loose: str | None
+) -> list[str]:
+    """The class of each image, by the first folder on the way to it that is not ``train`` or the like.
+
+    ``loose``: that of images in no such folder; None: there must be none.
+    """
+    known = {name.lower(): name for name in classes}
+    known |= {alias.lower(): name for alias, name in aliases.items() if name in classes}
+    found = []
     for path in paths:
         folders = list(path.relative_to(root).parts[:-1])
         while folders and folders[0].lower() in PARTS:
             del folders[0]
+        if not folders and loose is not None:
+            found.append(loose)
+            continue
         if not folders:
-            raise InputError(f"{path} lies in no class folder; expected one of {', '.join(classes)}")
+            raise InputError(
+                f"{path} lies in no class folder; expected one of {', '.join(classes)}, or say of which class all are "
+                "(data.only)"
+            )
         if folders[0].lower() not in known:
             raise InputError(f"{folders[0]!r}, the folder of {path}, is not a class; {near(folders[0].lower(), known)}")
-        labels.append(known[folders[0].lower()])
-    return tuple(labels)
+        found.append(known[folders[0].lower()])
+    return found
 
 
 def _numbered(folder: Path) -> tuple[dict[int, Path], int]:

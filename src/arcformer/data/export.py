@@ -15,37 +15,24 @@ from arcformer.batch import LensBatch
 from arcformer.data.stored import StoredBatches
 from arcformer.disk import check_space, unwritable, whole
 from arcformer.errors import InputError
+from arcformer.sim.parameters import units_of
 
 __all__ = ["export_deeplense", "export_fits"]
 
 Progress = Callable[[Iterable[LensBatch], int], Iterable[LensBatch]]
 
-MASS = "axion_mass_eV"
 BATCH = 256  # images in memory at a time
 BLOCK = 2880  # bytes that a FITS header or its data fill up
-
-UNITS = {
-    "_eV": "eV",
-    "mass": "solMass",
-    "theta_E": "arcsec",
-    "_x": "arcsec",
-    "_y": "arcsec",
-    "_size": "arcsec",
-    "_length": "arcsec",
-    "angle": "rad",
-    "magnitude": "mag",
-    "exposure": "s",
-}
-"""Units of drawn parameters by the end of their names."""
 
 
 def export_deeplense(store: str | Path, out: str | Path, *, progress: Progress | None = None) -> Path:
     """Write the images of a store as DeepLense's files are: ``<out>/<class>/<class>_sim_<number>.npy``.
 
     Counts are int64 and other images float64, (H, W), or (C, H, W) with several channels. The file of a lens with an
-    axion mass is an object array ``[image, mass in eV]``. That is a pickle: this library's reader runs no code of it,
-    others ask for ``allow_pickle=True``. The number is a digest of the image's id, so that the order of the files tells
-    nothing of their classes.
+    axion mass is an object array ``[image, mass in eV]``, that of a lens of a preset without classes, where the mass of
+    its halo is all there is to know, ``[image, mass in Msun]``. That is a pickle: this library's reader runs no code of
+    it, others ask for ``allow_pickle=True``. The number is a digest of the image's id, so that the order of the files
+    tells nothing of their classes.
 
     Args:
         store: folder of a store.
@@ -58,7 +45,7 @@ def export_deeplense(store: str | Path, out: str | Path, *, progress: Progress |
 
     def write(path: Path, image: LensBatch) -> None:
         pixels = _pixels(image, np.int64, np.float64)
-        mass = image.extras.get(MASS)
+        mass = image.extras.get("axion_mass_eV", image.extras.get("halo_mass") if len(image.classes) == 1 else None)
         if mass is None or bool(mass.isnan()):
             np.save(path.with_name(f"{path.name}.npy"), pixels)
             return
@@ -178,4 +165,5 @@ def _tables(image: LensBatch) -> list[fits.BinTableHDU]:
 
 
 def _unit(name: str) -> str:
-    return next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
+    """As FITS spells it."""
+    return units_of(name).replace("Msun", "solMass")

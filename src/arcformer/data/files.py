@@ -35,14 +35,16 @@ FORMATS: dict[str, Callable[..., LensBatch]] = {
 JUNK_FOLDERS = ("__MACOSX",)
 
 
-def read_image(path: str | Path, *, classes: Iterable[str] = (), **options: Any) -> LensBatch:
+def read_image(path: str | Path, *, classes: Iterable[str] = (), mass: str | None = None, **options: Any) -> LensBatch:
     """The one image in a file, as a batch of one: (1, C, H, W) float32 in the file's own unit.
 
     Args:
         path: a file in one of ``FORMATS``.
         classes: names of the classes that the batch carries; of its label the file says nothing.
+        mass: the name of the target that a .npy file may hold beside its image, see ``read_array``; other formats hold
+            none.
         options: what the format's reader takes: ``pixel_scale`` (arcsec) for all; ``band``, ``science``, ``noise``,
-            ``psf`` for FITS; ``mass`` for npy. An option that is None counts as not given.
+            ``psf`` for FITS. An option that is None counts as not given.
 
     Raises:
         BadFile: the file cannot be used, and why.
@@ -59,6 +61,8 @@ def read_image(path: str | Path, *, classes: Iterable[str] = (), **options: Any)
     suffix = _format(path)
     if suffix is None:
         raise InputError(f"{path}: not a format that is read; known are {', '.join(FORMATS)}")
+    if FORMATS[suffix] is read_array:
+        options["mass"] = mass
     given = {name: value for name, value in options.items() if value is not None}
     allowed = [name for name, p in inspect.signature(FORMATS[suffix]).parameters.items() if p.kind is p.KEYWORD_ONLY]
     foreign = [name for name in given if name not in allowed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from arcformer.batch import LensBatch
 from arcformer.data.deeplense import Catalogue
 from arcformer.data.files import read_image
 from arcformer.data.image import BadFile
-from arcformer.errors import InputError
+from arcformer.errors import InputError, near
 from arcformer.randomness import stream
 
 __all__ = ["FolderBatches", "check_files"]
@@ -25,16 +25,18 @@ def check_files(
     catalogue: Catalogue,
     *,
     skip_bad: bool = False,
+    targets: Sequence[str] = (),
     progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
     **options: Any,
 ) -> Catalogue:
     """Read every file once, so that training does not stop at a bad one hours later.
 
-    A file is bad where ``read_image`` says so, and where its shape is not that of most.
+    A file is bad where ``read_image`` says so, where its shape is not that of most, and where it lacks a target.
 
     Args:
         catalogue: the files.
         skip_bad: whether bad files are left out, and listed in ``bad`` of the catalogue that comes back.
+        targets: names of numbers that every file must hold, as a task learns them.
         progress: wraps the files while they are read, as a progress bar does.
         options: passed to ``read_image``.
 
@@ -45,7 +47,9 @@ def check_files(
     faults: dict[int, str] = {}
     for row, path in enumerate(progress(catalogue.paths)):
         try:
-            shapes[row] = tuple(read_image(path, **options).images.shape[1:])
+            batch = read_image(path, **options)
+            _check_targets(path, batch, targets)
+            shapes[row] = tuple(batch.images.shape[1:])
         except BadFile as error:
             faults[row] = str(error)
     usual = Counter(shapes.values()).most_common(1)
@@ -60,6 +64,17 @@ def check_files(
         raise BadFile(f"{lines[0]}{more}")
     kept = catalogue.select([row for row in range(len(catalogue)) if row not in faults])
     return replace(kept, bad=(*catalogue.bad, *lines))
+
+
+def _check_targets(path: Path, batch: LensBatch, wanted: Sequence[str]) -> None:
+    for name in wanted:
+        if batch.targets is None or name not in batch.target_names:
+            raise BadFile(f"{path} holds no {name} to be learned; {near(name, batch.target_names)}")
+        if bool(batch.targets[:, batch.target_names.index(name)].isnan().any()):
+            raise BadFile(
+                f"{path} holds no {name} to be learned: there is no number beside its image; choose the classes that "
+                "have one (data.only), or leave out files without (data.skip_bad)"
+            )
 
 
 class FolderBatches:
@@ -102,6 +117,11 @@ class FolderBatches:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.catalogue.classes
+
+    @property
+    def others(self) -> Mapping[str, int]:
+        """How many images of classes that were not asked for lie beside them."""
+        return self.catalogue.others
 
     @property
     def batches(self) -> int:

@@ -15,7 +15,7 @@ from arcformer.sim.galaxies import Clumps, Galaxy
 from arcformer.sim.instrument import GaussianPSF, Instrument, PhotonNoise, sky_background
 from arcformer.sim.preset import Lens, Preset, register
 from arcformer.sim.priors import Fixed, LogUniform, Normal, Uniform
-from arcformer.sim.substructure import NoSubstructure, Subhalos, Vortex
+from arcformer.sim.substructure import NoSubstructure, Subhalos, Vortex, WarmSubhalos
 
 __all__: list[str] = []
 
@@ -70,7 +70,6 @@ _CORRECTED_1 = register(
             noise=PhotonNoise(exposure=LogUniform(10**3, 10**3.5), background_rms=0.01),
         ),
         projected=True,
-        targets=("f_sub", "log10_vortex_mass", "vortex_half_length", "log10_axion_mass_eV"),
         aliases={"no": "no_sub", "sphere": "cdm", "sub": "cdm", "vort": "axion", "vortex": "axion"},
         assumptions=_ASSUMPTIONS,
         provenance="this library; numbers of the instrument as DeepLense Model I",
@@ -78,15 +77,31 @@ _CORRECTED_1 = register(
 )
 
 
+_DEEP = replace(_CORRECTED_1.instrument, noise=PhotonNoise(exposure=LogUniform(1e4, 10**4.5), background_rms=0.003))
+
 register(
     replace(
         _CORRECTED_1,
         name="corrected/model-1-deep",
         summary="corrected/model-1 with ten times the exposure: noise at which a percent of substructure can be seen",
         populations={**_CORRECTED_1.populations, "cdm": Subhalos(f_sub=LogUniform(0.003, 0.1))},
-        instrument=replace(
-            _CORRECTED_1.instrument, noise=PhotonNoise(exposure=LogUniform(1e4, 10**4.5), background_rms=0.003)
-        ),
+        instrument=_DEEP,
+    )
+)
+
+register(
+    replace(
+        _CORRECTED_1,
+        name="corrected/warm",
+        summary="corrected/model-1-deep with warm dark matter, of a half-mode mass of 1e7 to 1e10 Msun, for vortices",
+        populations={
+            "no_sub": NoSubstructure(),
+            "cdm": Subhalos(f_sub=LogUniform(0.01, 0.2)),
+            "wdm": WarmSubhalos(f_sub=LogUniform(0.01, 0.2), half_mode_mass=LogUniform(1e7, 1e10)),
+        },
+        instrument=_DEEP,
+        aliases={"no": "no_sub", "sphere": "cdm", "sub": "cdm", "warm": "wdm"},
+        assumptions=(*_ASSUMPTIONS[:-1], "f_sub of warm dark matter is that of the cold population before suppression"),
     )
 )
 

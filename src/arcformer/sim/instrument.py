@@ -223,12 +223,14 @@ class PhotonNoise:
     """Noise as it is, once, and nothing is clipped: Poisson(t f) photons, and a Gaussian background about zero.
 
     With f the flux per second and t the exposure, the variance is t f + (t background)^2 in counts. ``per_second``
-    divides image and noise by t.
+    divides image and noise by t. ``background_at`` is the exposure that the background is of, where it is made by
+    photons of the sky: at another one it goes as t^-1/2. None: it is the same at all.
     """
 
     exposure: Prior
     background_rms: float
     per_second: bool = False
+    background_at: float | None = None
 
     @property
     def unit(self) -> str:
@@ -242,7 +244,8 @@ class PhotonNoise:
 
     def std(self, clean: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         exposure = parameters["exposure"][:, None, None, None]
-        return self._time(parameters) * (clean / exposure + self.background_rms**2).sqrt()
+        deeper = 1.0 if self.background_at is None else exposure / self.background_at
+        return self._time(parameters) * (clean / exposure + self.background_rms**2 / deeper).sqrt()
 
     def observe(self, clean: Tensor, parameters: dict[str, Tensor], generator: Generator) -> Tensor:
         exposure, time = parameters["exposure"][:, None, None, None], self._time(parameters)
@@ -253,6 +256,8 @@ class PhotonNoise:
     def _rates(self, flux: Tensor, exposure: Tensor, generator: Generator) -> Tensor:
         background = torch.randn(flux.shape, generator=generator, dtype=flux.dtype, device=flux.device)
         photons = poisson((exposure * flux).clamp_(min=0), generator)
+        if self.background_at is not None:
+            background.mul_((self.background_at / exposure).sqrt())
         return photons.div_(exposure).add_(background, alpha=self.background_rms)
 
     def _time(self, parameters: dict[str, Tensor]) -> Tensor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
 
-from arcformer.errors import InputError
+from arcformer.errors import InputError, near
 from arcformer.registry import Registry
 from arcformer.sim.cosmology import Geometry
 from arcformer.sim.galaxies import Galaxy, Stamps
 from arcformer.sim.instrument import Instrument
+from arcformer.sim.parameters import TARGETS, drawn_as
 from arcformer.sim.priors import NOTHING, ONE, Prior
 from arcformer.sim.substructure import Population
 
@@ -70,7 +72,6 @@ class Preset:
         lens_light: components of the light of the lens itself, or one picture; places count from its centre.
         projected: whether the smooth part of the substructure's deflection is taken away (see ``projection.py``).
         lens_of: another halo for some classes, a fault of published data.
-        targets: names of parameters that are kept as regression targets.
         aliases: other names of the classes, as public copies of the data have them.
         faults: what the published code does wrong and this preset reproduces.
         assumptions: what is not known of the published data.
@@ -86,7 +87,6 @@ class Preset:
     lens_light: tuple[Galaxy | Stamps, ...] = ()
     projected: bool = False
     lens_of: Mapping[str, Lens] = field(default_factory=dict)
-    targets: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
@@ -111,6 +111,48 @@ class Preset:
     @property
     def unit(self) -> str:
         return self.instrument.noise.unit
+
+    @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """What may be regressed, by name: all of ``TARGETS`` that is drawn for some class, in that order.
+
+        And, last, other numbers that a population gives each of its lenses; angles, which turn without end, are none.
+        """
+        known = {name for names in self._drawn.values() for name in names}
+        return tuple(name for name in TARGETS if name in known) + tuple(sorted(known - TARGETS.keys()))
+
+    def classes_with(self, target: str) -> tuple[str, ...]:
+        """The classes of which a target is known; of a lens of another class it is not a number."""
+        return tuple(name for name, names in self._drawn.items() if target in names)
+
+    @cached_property
+    def _drawn(self) -> dict[str, frozenset[str]]:
+        """The targets of each class, as two lenses of it show them."""
+        found = {}
+        for index, (name, population) in enumerate(self.populations.items()):
+            lens = self.draw_macromodel(torch.full((2,), index), Generator().manual_seed(0))
+            own = population.draw(lens, Generator().manual_seed(0), self.geometry)
+            numbers = {key for key, values in (lens | own).items() if values.ndim == 1}
+            listed = {target for target in TARGETS if drawn_as(target) in numbers}
+            tables = tuple(f"{kind}_" for kind in population.tables)
+            others = {key for key in numbers & own.keys() if not key.startswith(tables) and not key.endswith("angle")}
+            found[name] = frozenset(listed | others - {drawn_as(target) for target in TARGETS})
+        return found
+
+    def of_classes(self, names: Sequence[str]) -> Preset:
+        """The preset with these classes alone, in its own order; for no names, with all. Their images are the same.
+
+        Raises:
+            InputError: a class that it has not.
+        """
+        for name in names:
+            if name not in self.classes:
+                raise InputError(f"unknown class {name!r} of preset {self.name}: {near(name, self.classes)}")
+        if not names or set(names) == set(self.classes):
+            return self
+        kept = {name: population for name, population in self.populations.items() if name in names}
+        aliases = {alias: name for alias, name in self.aliases.items() if name in kept}
+        return replace(self, populations=kept, aliases=aliases)
 
     def central(self, pixels: int | None) -> int:
         """The side of a central part of the images; raises ``InputError`` for one that is no part, or not central."""

@@ -51,7 +51,6 @@ _MODEL_1 = register(
             psf=GaussianPSF(fwhm=0.087, truncation=3.0),
             noise=DoublePoissonCounts(exposure=LogUniform(10**3, 10**3.5), background_rms=0.01),
         ),
-        targets=("log10_axion_mass_eV",),
         aliases={"no": "no_sub", "sphere": "cdm", "sub": "cdm", "vort": "axion", "vortex": "axion"},
         faults=(
             "Einstein radii come from luminosity distances and their difference: 1.2815 arcsec, not 1.6645",
@@ -144,7 +143,6 @@ register(
             ),
         ),
         instrument=replace(_MODEL_2.instrument, copies=3),
-        targets=(),
         faults=(
             *_NOISE_FREE_FAULTS,
             "the macromodel differs by class: no_sub has no shear",
@@ -166,7 +164,6 @@ register(
         name="deeplense/binary",
         summary="the two classes of the `lenses` files, no_sub and sub, as Model I: 150 x 150 pixels, photon counts",
         populations={"no_sub": _MODEL_1.populations["no_sub"], "sub": _MODEL_1.populations["cdm"]},
-        targets=(),
         aliases={"no": "no_sub", "cdm": "sub", "sphere": "sub"},
         assumptions=(
             "the code behind these files is not public: lens, source, substructure and noise are Model I's",
@@ -182,7 +179,6 @@ register(
         summary="the regression of the `lens_data` files: the mass of the halo, 150 x 150 pixels, photon counts",
         populations={"no_sub": _MODEL_1.populations["no_sub"]},
         lens=replace(_MODEL_1.lens, halo_mass=LogUniform(3e11, 3e12)),
-        targets=("log10_halo_mass",),
         aliases={},
         assumptions=(
             "the code behind these files is not public: source and noise are Model I's, and masses range from 3e11 to"

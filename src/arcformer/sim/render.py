@@ -16,6 +16,7 @@ from arcformer.errors import InputError, near
 from arcformer.randomness import stream
 from arcformer.sim.instrument import pixel_grid
 from arcformer.sim.kernels import can_compile
+from arcformer.sim.parameters import target
 from arcformer.sim.presets import PRESETS, Preset
 from arcformer.sim.scene import Scene
 
@@ -191,10 +192,7 @@ def _seen(
 
 
 def _targets(preset: Preset, parameters: dict[str, Tensor]) -> Tensor:
-    columns = [
-        parameters[name.removeprefix("log10_")].log10() if name.startswith("log10_") else parameters[name]
-        for name in preset.targets
-    ]
+    columns = [target(name, parameters) for name in preset.targets]
     return torch.stack(columns, dim=1).float() if columns else torch.empty(len(parameters["theta_E"]), 0)
 
 

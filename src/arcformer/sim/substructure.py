@@ -244,13 +244,16 @@ class Vortex:
         priors = (self.distance, FULL_TURN, FULL_TURN, self.mass, self.half_length)
         distance, place, angle, mass, half_length = (prior.draw(shape, generator) for prior in priors)
         radius = lens["theta_E"] * distance
+        x, y = lens["lens_x"] + radius * place.cos(), lens["lens_y"] + radius * place.sin()
         return {
-            "line_x": (lens["lens_x"] + radius * place.cos())[:, None],
-            "line_y": (lens["lens_y"] + radius * place.sin())[:, None],
+            "line_x": x[:, None],
+            "line_y": y[:, None],
             "line_angle": angle[:, None],
             "line_half_length": half_length[:, None],
             "line_mass": mass[:, None],
             "line_count": torch.ones(shape, dtype=torch.int64),
+            "vortex_x": x,
+            "vortex_y": y,
             "vortex_mass": mass,
             "vortex_half_length": half_length,
             "axion_mass_eV": HALF_LENGTH / half_length,

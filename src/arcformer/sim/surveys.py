@@ -11,7 +11,7 @@ from arcformer.sim.cosmology import Geometry
 from arcformer.sim.galaxies import Clumps, Galaxy
 from arcformer.sim.instrument import GaussianPSF, Instrument, PhotonNoise, sky_background
 from arcformer.sim.preset import Lens, Preset, register
-from arcformer.sim.priors import Fixed, LogUniform, Normal, Uniform
+from arcformer.sim.priors import Fixed, LogUniform, Normal, Prior, Uniform
 from arcformer.sim.substructure import NoSubstructure, Subhalos, Vortex
 
 __all__: list[str] = []
@@ -27,7 +27,9 @@ def _instrument(
     exposures: int,
     read_noise: float,
     sky_magnitude: float,
+    drawn: Prior | None = None,
 ) -> Instrument:
+    """An instrument as lenstronomy has it; ``drawn`` are exposures of another length, s in all."""
     background = sky_background(
         exposure=exposure,
         exposures=exposures,
@@ -36,9 +38,20 @@ def _instrument(
         zero_point=zero_point,
         pixel_scale=pixel_scale,
     )
-    noise = PhotonNoise(exposure=Fixed(exposure * exposures), background_rms=background, per_second=True)
+    time = exposure * exposures
+    noise = PhotonNoise(drawn or Fixed(time), background, per_second=True, background_at=time if drawn else None)
     return Instrument(pixels, pixel_scale, GaussianPSF(fwhm, truncation=5.0), noise, zero_point)
 
+
+_LENS_GALAXY = Galaxy(
+    x=Normal(0.0, 0.02),
+    y=Normal(0.0, 0.02),
+    size=LogUniform(0.5, 2.0),
+    index=Uniform(2.5, 5.0),
+    e1=Normal(0.0, 0.1),
+    e2=Normal(0.0, 0.1),
+    magnitude=Uniform(18.0, 21.0),
+)
 
 _HST = register(
     Preset(
@@ -74,31 +87,34 @@ _HST = register(
             magnitude=Uniform(22.0, 25.0),
             clumps=Clumps(number=6, share=LogUniform(0.005, 0.08), size=LogUniform(0.1, 0.3), spread=Uniform(0.0, 1.8)),
         ),
-        lens_light=(
-            Galaxy(
-                x=Normal(0.0, 0.02),
-                y=Normal(0.0, 0.02),
-                size=LogUniform(0.5, 2.0),
-                index=Uniform(2.5, 5.0),
-                e1=Normal(0.0, 0.1),
-                e2=Normal(0.0, 0.1),
-                magnitude=Uniform(18.0, 21.0),
-            ),
+        lens_light=(replace(_LENS_GALAXY, magnitude=Uniform(16.5, 21.0)),),
+        instrument=_instrument(
+            80,
+            0.08,
+            0.08,
+            25.96,
+            exposure=5400.0,
+            exposures=1,
+            read_noise=4.0,
+            sky_magnitude=22.3,
+            drawn=LogUniform(300.0, 6000.0),
         ),
-        instrument=_instrument(80, 0.08, 0.08, 25.96, exposure=5400.0, exposures=1, read_noise=4.0, sky_magnitude=22.3),
         projected=True,
-        targets=("theta_E", "e1", "e2", "gamma1", "gamma2"),
         assumptions=(
             "priors are broad, not those of a survey's selection: no lens is left out for being faint",
             "substructure as in corrected/*; halos along the line of sight are left out",
+            "exposures of 300 to 6000 s, the noise of the sky accordingly, and lens galaxies of magnitude 16.5 to 21, "
+            "so that images of SLACS lenses in F814W, on these pixels, lie among those of the preset",
         ),
-        provenance="this library; WFC3 F160W as lenstronomy 1.14 has it",
+        provenance="this library; WFC3 F160W as lenstronomy 1.14 has it, but for shorter exposures",
     )
 )
 
+_OTHERS = replace(_HST, lens_light=(_LENS_GALAXY,), assumptions=_HST.assumptions[:-1])
+
 register(
     replace(
-        _HST,
+        _OTHERS,
         name="survey/euclid-vis",
         summary="lenses as Euclid sees them in VIS: 64 x 64 pixels of 0.101 arcsec, with lens light",
         instrument=_instrument(64, 0.101, 0.16, 25.72, exposure=566.0, exposures=4, read_noise=4.2, sky_magnitude=22.3),
@@ -108,14 +124,14 @@ register(
 
 register(
     replace(
-        _HST,
+        _OTHERS,
         name="survey/jwst",
         summary="lenses as Webb sees them in NIRCam F200W: 200 x 200 pixels of 0.031 arcsec, with lens light",
         instrument=_instrument(
             200, 0.031, 0.066, 28.0, exposure=3600.0, exposures=1, read_noise=15.77, sky_magnitude=29.52
         ),
         assumptions=(
-            *_HST.assumptions,
+            *_OTHERS.assumptions,
             "lenstronomy gives no PSF: a Gaussian of 0.066 arcsec stands in, or a FITS file",
         ),
         provenance="this library; NIRCam F200W as lenstronomy 1.14 has it",
@@ -124,7 +140,7 @@ register(
 
 register(
     replace(
-        _HST,
+        _OTHERS,
         name="survey/lsst",
         summary="lenses as Rubin sees them in i after ten years: 40 x 40 pixels of 0.2 arcsec, with lens light",
         instrument=_instrument(

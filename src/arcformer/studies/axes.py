@@ -102,5 +102,6 @@ def written(value: Any) -> str:
         name = [str(value["name"])] if "name" in value else []
         return " ".join(name + [f"{key} {written(item)}" for key, item in flat(value).items() if key != "name"])
     if isinstance(value, list | tuple):
-        return "x".join(written(item) for item in value)
+        names = any(isinstance(item, str) for item in value)
+        return ("+" if names else "x").join(written(item) for item in value)
     return str(value).lower() if isinstance(value, bool) else str(value)

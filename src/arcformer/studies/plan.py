@@ -183,7 +183,8 @@ def _check_run(found: RunConfig, test: TestSection | None) -> None:
         )
     check_trainable(found)
     if test is not None and test.preset is not None:
-        classes, tested = (PRESETS.get(name).classes for name in (found.data.preset, test.preset))
+        classes = found.data.classes
+        tested = PRESETS.get(test.preset).of_classes(found.data.only).classes
         if classes != tested:
             raise InputError(
                 f"test.preset: {test.preset} has classes {', '.join(tested)}; "

@@ -76,7 +76,11 @@ class Classify(Task):
     ):
         super().__init__(backbone, classes)
         if len(self.classes) < 2:
-            raise InputError(f"classify needs at least two classes, got {self.classes}; is the data labelled?")
+            there = f"these images are of {self.classes[0]} alone" if self.classes else "these images have none"
+            raise InputError(
+                f"classify needs at least two classes, and {there}; take other data (data.preset, data.only) or "
+                "another task"
+            )
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing is a share in [0, 1), got {label_smoothing}")
         self.label_smoothing = label_smoothing

@@ -39,6 +39,7 @@ def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
     metrics = measured(task, [pipeline.validation[k] for k in range(pipeline.validation_batches)], device)
     sample = pipeline.sample
     source = pipeline.train.source
+    others = getattr(source.source if isinstance(source, Held) else source, "others", {})
     network = Network(module.image_size, sample.images.shape[1], source.classes, sample.target_names)
     save_weights(task.cpu(), network, pipeline.folder / "model.safetensors")
     facts = {
@@ -48,6 +49,7 @@ def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
         "seed": config.seed,
         "split_seed": config.data.split_seed,
         **({"start": asdict(start)} if (start := Start.load(pipeline.folder)) else {}),
+        **({"images_of_other_classes": dict(others)} if others else {}),
         **({"training_images": len(source)} if isinstance(source, Held) else {}),
         **journal.cost,
         "parameters": sum(parameter.numel() for parameter in task.parameters()),

@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from arcformer.config import Component, Section, component
 from arcformer.data.augment import Symmetries
 from arcformer.data.observed import observed
 from arcformer.data.transforms import TransformSection
-from arcformer.errors import InputError
+from arcformer.errors import InputError, near
 from arcformer.models import BACKBONES, Backbone
 from arcformer.models.depth import depths
 from arcformer.models.lora import inject
@@ -33,11 +34,17 @@ def _known_preset(name: str) -> str:
     return name
 
 
+def _listed(value: Any) -> Any:
+    """A name alone as a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 class DataSection(Section):
     """Where images come from: a preset that is simulated on the fly, or a folder of files.
 
     ``preset``: what is simulated; for a folder, its classes, their order and aliases, and the pixel scale.
     ``folder``: files to read instead, in the layout of DeepLense, or a store that ``arcformer simulate`` wrote.
+    ``only``: classes of the preset that the run is about, to train, validate and test on; none named: all of them.
     ``pixels``: side of the central part that is rendered; None: the whole image of the preset.
     ``psf``: a FITS file with the PSF, or a set of them, that simulated images are seen through.
     ``sources``, ``lenses``: folders of FITS stamps of galaxies that are lensed, or whose light is the lens's.
@@ -53,6 +60,7 @@ class DataSection(Section):
 
     preset: Annotated[str, AfterValidator(_known_preset)] = "deeplense/model-1"
     folder: Path | None = None
+    only: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     pixels: int | None = Field(default=None, ge=1)
     psf: Path | None = None
     sources: Path | None = None
@@ -64,6 +72,13 @@ class DataSection(Section):
     split_seed: int = 0
     skip_bad: bool = False
     workers: int | None = Field(default=None, ge=0)
+
+    @field_validator("only")
+    @classmethod
+    def _classes_of_the_preset(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "preset" in info.data:  # else that is the fault
+            PRESETS.get(info.data["preset"]).of_classes(names)
+        return names
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
@@ -78,7 +93,7 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _enough_of_each(self) -> DataSection:
-        classes = PRESETS.get(self.preset).classes
+        classes = self.classes
         if self.count is not None and self.labels is not None and self.count < self.labels * len(classes):
             raise InputError(
                 f"count is {self.count}, which does not hold labels = {self.labels} images of each of {len(classes)} "
@@ -94,9 +109,15 @@ class DataSection(Section):
         return self.count is not None or self.labels is not None
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the run is about, in the order of the preset and of their labels."""
+        return PRESETS.get(self.preset).of_classes(self.only).classes
+
+    @property
     def simulated(self) -> Preset:
         """The preset as it is to be simulated."""
-        return observed(PRESETS.get(self.preset), psf=self.psf, sources=self.sources, lenses=self.lenses)
+        preset = PRESETS.get(self.preset).of_classes(self.only)
+        return observed(preset, psf=self.psf, sources=self.sources, lenses=self.lenses)
 
 
 class LoRASection(Section):
@@ -228,16 +249,42 @@ def check_trainable(config: RunConfig) -> None:
     """
     training = config.training
     truth_wanted(config)
+    check_targets(config)
     if ":" in config.backbone.name and not (training.lora.rank or training.recompute or training.layer_decay < 1):
         return
     try:
         with torch.device("meta"):
-            classes = PRESETS.get(config.data.preset).classes
-            backbone = build_task(config, classes, config.transform.size or 64, 1, training=True).backbone
+            backbone = build_task(config, config.data.classes, config.transform.size or 64, 1, training=True).backbone
     except (NotImplementedError, RuntimeError):  # one that cannot be built without memory is looked at when it is
         return
     if training.layer_decay < 1:
         depths(backbone)
+
+
+def targets_wanted(config: RunConfig) -> tuple[str, ...]:
+    """The targets that the task is to learn, as its option ``targets`` names them; none where it has no such option."""
+    return tuple(config.task.options.get("targets", ()))
+
+
+def check_targets(config: RunConfig) -> None:
+    """See that simulated images have the targets of the task; files are looked into when they are read.
+
+    Raises:
+        InputError: a target that the preset does not draw, or not for every class of the run.
+    """
+    if config.data.folder is not None or not targets_wanted(config):
+        return
+    preset = config.data.simulated
+    for name in targets_wanted(config):
+        if name not in preset.targets:
+            raise InputError(f"task.targets: {preset.name} has no {name!r}; {near(name, preset.targets)}")
+        known = preset.classes_with(name)
+        if known != preset.classes:
+            lacking = [other for other in preset.classes if other not in known]
+            raise InputError(
+                f"task.targets: lenses of {', '.join(lacking)} have no {name}; set data.only to "
+                f"{json.dumps(list(known))}"
+            )
 
 
 def truth_wanted(config: RunConfig) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from arcformer.data.arrays import mass_among
 from arcformer.data.deeplense import Catalogue, scan
 from arcformer.data.fixed import Beginning, chunk_size
 from arcformer.data.folders import FolderBatches, check_files
@@ -16,9 +17,9 @@ from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
 from arcformer.data.splits import few_of_each, load_split, save_split, split
 from arcformer.data.stored import StoredBatches
-from arcformer.errors import InputError
+from arcformer.errors import InputError, near
 from arcformer.sim.presets import PRESETS
-from arcformer.training.recipe import RunConfig, truth_wanted
+from arcformer.training.recipe import RunConfig, targets_wanted, truth_wanted
 
 __all__ = ["open_labelled", "open_sources", "open_test", "simulated_on", "split_files"]
 
@@ -33,12 +34,16 @@ def split_files(config: RunConfig, path: Path, progress: Progress = iter) -> tup
         A line for each bad file that was left out.
 
     Raises:
-        InputError: no images, images in no class or of another preset, or bad ones without ``data.skip_bad``.
+        InputError: no images, images in no class or of another preset, images without a target that the task is to
+            learn, or bad ones without ``data.skip_bad``.
     """
     folder = _folder(config)
     if is_store(folder):
-        names, bad = check_store(folder, progress).names, ()
+        check_store(folder, progress)
         _check_preset(config, folder)
+        stored = _stored(config, folder)
+        _check_targets(stored, targets_wanted(config))
+        names, bad = stored.names, ()
     else:
         good = _read_once(config, folder, config.data.skip_bad, progress)
         names, bad = good.names, good.bad
@@ -91,16 +96,17 @@ def simulated_on(device: torch.device) -> torch.device:
 
 
 def open_labelled(config: RunConfig, folder: Path, *, skip_bad: bool = False, progress: Progress = iter) -> Files:
-    """All images of a folder, files or a store, labelled by the classes of the run's preset; all are read beforehand.
+    """All images of a folder, files or a store, labelled by the classes of the run; all are read beforehand.
 
-    Of files, bad ones that were left out are listed in ``catalogue.bad``, and junk is counted in ``catalogue.junk``.
+    Those of other classes are left out (``data.only``) and counted in ``others``. Of files, bad ones that were left out
+    are listed in ``catalogue.bad``, and junk is counted in ``catalogue.junk``.
 
     Raises:
         InputError: no images, images in no class, or bad ones without ``skip_bad``.
     """
     if is_store(folder):
         check_store(folder, progress)
-        return StoredBatches(folder, batch_size=config.training.batch_size, extras=False)
+        return _stored(config, folder)
     return _folder_batches(config, _read_once(config, folder, skip_bad, progress))
 
 
@@ -119,10 +125,10 @@ def _simulated(
 
 def _beginning(config: RunConfig, device: torch.device | str, truth: bool) -> Beginning:
     """The images of ``data.count`` or ``data.labels``."""
-    data, preset = config.data, config.data.simulated
+    data = config.data
     endless = SimulatedBatches(
-        preset,
-        batch_size=chunk_size(len(preset.classes)),
+        data.simulated,
+        batch_size=chunk_size(len(data.classes)),
         seed=_subset_seed(config),
         split="train",
         pixels=data.pixels,
@@ -141,26 +147,26 @@ def _parts(config: RunConfig, split_path: Path) -> Callable[..., Files]:
 
     It takes how many images ``of_each`` class there are to be, None for all, and the order of the images.
     """
-    folder, preset = _folder(config), PRESETS.get(config.data.preset)
+    folder, classes = _folder(config), config.data.classes
     stored = is_store(folder)
     if stored:
         _check_preset(config, folder)
         rows = load_split(split_path, Index.load(folder).names)
     else:
-        catalogue = scan(folder, preset.classes, preset.aliases)
+        catalogue = _scanned(config, folder)
         rows = load_split(split_path, catalogue.names)
 
     def opened(chosen: Sequence[int], **order: Any) -> Files:
         if not stored:
             return _folder_batches(config, catalogue.select(chosen), **order)
-        return StoredBatches(folder, batch_size=config.training.batch_size, rows=chosen, extras=False, **order)
+        return _stored(config, folder, rows=chosen, **order)
 
     def part(name: str, *, of_each: int | None = None, **order: Any) -> Files:
         chosen = rows[name]
         if of_each is not None:
             there = opened(chosen)
             labelled = (there.names, there.labels) if isinstance(there, StoredBatches) else _labelled(there.catalogue)
-            few = few_of_each(*labelled, preset.classes, of_each, seed=_subset_seed(config))
+            few = few_of_each(*labelled, classes, of_each, seed=_subset_seed(config))
             chosen = [chosen[row] for row in few]
         return opened(chosen, **order)
 
@@ -178,15 +184,44 @@ def _folder(config: RunConfig) -> Path:
 
 def _read_once(config: RunConfig, folder: Path, skip_bad: bool, progress: Progress) -> Catalogue:
     """The good files of a folder."""
+    checked = {"targets": targets_wanted(config), "skip_bad": skip_bad, "progress": progress}
+    return check_files(_scanned(config, folder), **checked, **_read_as(config))
+
+
+def _scanned(config: RunConfig, folder: Path) -> Catalogue:
     preset = PRESETS.get(config.data.preset)
-    catalogue = scan(folder, preset.classes, preset.aliases)
-    return check_files(catalogue, skip_bad=skip_bad, progress=progress, pixel_scale=preset.pixel_scale)
+    return scan(folder, preset.classes, preset.aliases, config.data.only)
 
 
 def _folder_batches(config: RunConfig, catalogue: Catalogue, **order: Any) -> FolderBatches:
+    unit = PRESETS.get(config.data.preset).unit
+    return FolderBatches(catalogue, batch_size=config.training.batch_size, unit=unit, **_read_as(config), **order)
+
+
+def _read_as(config: RunConfig) -> dict[str, Any]:
+    """What files do not say of themselves: their pixel scale, and what the number beside an image is."""
     preset = PRESETS.get(config.data.preset)
-    read = {"unit": preset.unit, "pixel_scale": preset.pixel_scale}
-    return FolderBatches(catalogue, batch_size=config.training.batch_size, **read, **order)
+    return {"pixel_scale": preset.pixel_scale, "mass": mass_among(preset.targets)}
+
+
+def _stored(config: RunConfig, folder: Path, **order: Any) -> StoredBatches:
+    only = config.data.only
+    return StoredBatches(folder, batch_size=config.training.batch_size, extras=False, only=only, **order)
+
+
+def _check_targets(stored: StoredBatches, wanted: Sequence[str]) -> None:
+    """See that every image of a store has the targets that a task is to learn."""
+    there = stored.targets
+    for name in wanted:
+        if name not in there:
+            raise InputError(f"{stored.folder} holds no {name} to be learned; {near(name, there)}")
+        lacking = there[name].isnan()
+        if bool(lacking.any()):
+            first = stored.names[int(lacking.nonzero()[0])]
+            raise InputError(
+                f"{first} in {stored.folder} has no {name} to be learned, nor have {int(lacking.sum()) - 1} more; "
+                "choose the classes that have one (data.only)"
+            )
 
 
 def _check_preset(config: RunConfig, folder: Path) -> None:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError
 from arcformer.models import Backbone, PixelHead, PoolHead
+from arcformer.sim.parameters import SMOOTH_LENS, drawn_as, target
 from arcformer.tasks.base import TASKS
 from arcformer.tasks.pretrain.draws import Draws
 from arcformer.tasks.pretrain.misfit import Misfit, check_misfit, misfit
@@ -26,11 +27,8 @@ from arcformer.tasks.pretrain.shown import channels_and_stride
 
 __all__ = ["PARAMETERS", "Physics", "SmoothLens"]
 
-PARAMETERS = (
-    *("theta_E", "slope", "e1", "e2", "gamma1", "gamma2", "lens_x", "lens_y"),
-    *("source_x", "source_y", "log10_source_size", "source_index", "source_e1", "source_e2", "log10_source_amplitude"),
-)
-"""Of macromodel and source, angles in arcsec, as ``sim`` draws them. Angles that turn without end are left out."""
+PARAMETERS = tuple(SMOOTH_LENS)
+"""Of macromodel and source."""
 
 FITTED_ON = 1024
 """Training images, at least, from which means and standard deviations are taken."""
@@ -177,13 +175,10 @@ class Physics(Objective):
     def _truths(self, batch: LensBatch) -> Tensor:
         """(B, P) float64; NaN where a preset has no such parameter."""
         unknown = batch.images.new_full((len(batch),), torch.nan, dtype=torch.float64)
-        columns = []
-        for name in PARAMETERS:
-            plain = name.removeprefix("log10_")
-            column = batch.extras.get(plain, unknown).double()
-            columns.append(column if name == plain else column.log10())
+        there = {drawn_as(name): batch.extras.get(drawn_as(name), unknown) for name in PARAMETERS}
+        columns = [target(name, there) for name in PARAMETERS]
         lacking = [] if "clean" in batch.extras or not self.weights[1] else ["the noise-free image"]
-        if self.weights[0] and not any(name.removeprefix("log10_") in batch.extras for name in PARAMETERS):
+        if self.weights[0] and not any(drawn_as(name) in batch.extras for name in PARAMETERS):
             lacking.append("the parameters")
         if lacking:
             raise InputError(
