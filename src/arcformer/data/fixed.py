@@ -9,7 +9,6 @@ from dataclasses import replace
 import torch
 
 from arcformer.batch import LensBatch
-from arcformer.data.augment import INVARIANT_EXTRAS
 from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
 from arcformer.data.transforms import Transform
@@ -22,8 +21,8 @@ CHUNK = 64
 """Images, at most, that are simulated at once for a set that does not grow."""
 
 
-KEPT = ("clean", *INVARIANT_EXTRAS)
-"""Extras that augmentation keeps."""
+KEPT = ("clean", "flux_zero", "flux_unit")
+"""Extras that are no drawn parameters: the noise-free image, and what a scaling is undone with."""
 
 
 def chunk_size(classes: int) -> int:
