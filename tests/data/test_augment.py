@@ -74,7 +74,7 @@ def test_targets_turn_and_those_that_cannot_are_refused():
     half = dihedral(alone, stream(0), "half-turn")
     assert torch.equal(half.targets[:, 0] < 0, half.images[:, 0, 0, 0] == 8)
     angle = replace(mass, target_names=("vortex_angle",))
-    with pytest.raises(InputError, match="'vortex_angle' is an angle.*no rule says how"):
+    with pytest.raises(InputError, match=r"'vortex_angle' is an angle.*no rule says how"):
         dihedral(angle, stream(0))
 
 

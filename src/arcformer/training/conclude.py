@@ -39,7 +39,7 @@ def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
     metrics = measured(task, [pipeline.validation[k] for k in range(pipeline.validation_batches)], device)
     sample = pipeline.sample
     source = pipeline.train.source
-    network = Network(module.image_size, sample.images.shape[1], source.classes, sample.target_names)
+    network = Network(module.image_size, sample.images.shape[1], source.classes, task.targets or sample.target_names)
     save_weights(task.cpu(), network, pipeline.folder / "model.safetensors")
     facts = {
         "validation": plain(metrics),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -13,16 +13,17 @@ from rich.console import Console
 from torch.utils.data import DataLoader, Dataset
 
 from arcformer.batch import LensBatch
-from arcformer.data.augment import Symmetries, dihedral
+from arcformer.data.augment import dihedral
 from arcformer.data.fixed import Held
 from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
+from arcformer.data.symmetry import Symmetries
 from arcformer.data.transforms import Transform
 from arcformer.errors import InputError
 from arcformer.progress import track
 from arcformer.randomness import stream
-from arcformer.training.recipe import RunConfig
-from arcformer.training.sources import open_sources, simulated_on
+from arcformer.training.recipe import RunConfig, truth_wanted
+from arcformer.training.sources import first_images, open_sources, simulated_on
 
 __all__ = ["Pipeline", "Prepared", "Timed"]
 
@@ -94,15 +95,19 @@ class Pipeline(LightningDataModule):
     Attributes:
         train, validation: prepared batches.
         sample: the first training batch.
+        fitted_to: the training images that the transform was fitted to, in physical units, where they are at hand.
     """
+
+    fitted_to: Sequence[LensBatch] = ()
 
     def __init__(self, config: RunConfig, folder: Path, console: Console | None = None):
         super().__init__()
         self.config, self.folder, self.console = config, folder, console
 
     def setup(self, stage: str) -> None:
-        transform = Transform.load(self.folder / "transform.json")
+        self.transform = transform = Transform.load(self.folder / "transform.json")
         train, validation = open_sources(self.config, self.folder / "split.json", self._simulated_on)
+        self._source = train
         simulated = self.config.data.folder is None  # as many images as were asked for, and costly to make again
         turned = {"seed": self.config.seed, "symmetries": self.config.augment}
         if self.config.data.fixed:
@@ -111,6 +116,11 @@ class Pipeline(LightningDataModule):
             self.train = Prepared(train, transform, **turned)
         self.validation = Prepared(validation, transform, keep=simulated)
         self.sample = self.train[0]  # in this process: what the user got wrong is said here, not in a worker
+
+    def first(self) -> list[LensBatch]:
+        """The images that the transform was fitted to, as the network sees them, but not turned; on the CPU."""
+        batches, self.fitted_to = self.fitted_to or first_images(self._source), ()
+        return [self.transform(batch) for batch in batches]
 
     @property
     def validation_batches(self) -> int:
@@ -142,7 +152,7 @@ class Pipeline(LightningDataModule):
             batch_size=self.config.training.batch_size,
             seed=self.config.seed,
             device=self._simulated_on,
-            extras=self.config.augment == "none",  # turned images lose them in any case
+            extras=truth_wanted(self.config),
             progress=lambda numbers: track(numbers, "training images", unit="batches", console=self.console),
         )
 
