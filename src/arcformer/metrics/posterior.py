@@ -108,8 +108,8 @@ def tarp(samples: Array, truth: Array, *, references: Array | None = None, level
     """Coverage of all parameters together, with random points (Lemos et al. 2023, arXiv 2302.03026).
 
     Of each image the share of samples is counted that are nearer to a reference point than the truth is (algorithm 2).
-    These shares are uniform where posteriors are right, and for all reference points nowhere else. Parameters are scaled to [0, 1]
-    over the truths.
+    These shares are uniform where posteriors are right, and for all reference points nowhere else. Parameters are
+    scaled to [0, 1] over the truths.
 
     Args:
         samples, truth: as above.

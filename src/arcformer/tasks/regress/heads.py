@@ -149,7 +149,7 @@ class FlowHead(GaussianHead):
         width: hidden units of the two layers that make splines of them.
     """
 
-    def __init__(self, targets: int, *, transforms: int = 4, bins: int = 8, context: int = 16, width: int = 64):
+    def __init__(self, targets: int, *, transforms: int = 3, bins: int = 8, context: int = 16, width: int = 64):
         super().__init__(targets)
         self.inputs = self.told + context
         with torch.device("cpu"):  # on the meta device zuko could not count what it masks
