@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from arcformer.batch import LensBatch
 from arcformer.data.augment import dihedral
-from arcformer.data.fixed import Held
+from arcformer.data.fixed import Held, without_drawn
 from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
 from arcformer.data.symmetry import Symmetries
@@ -34,6 +34,7 @@ class Prepared(Dataset[LensBatch]):
     Args:
         transform: None: the images of the source are transformed.
         seed, symmetries: of the augmentation; batch k draws from its own stream.
+        truth: whether batches hold the parameters that were drawn; from a worker every one of them costs a handle.
         keep: whether a batch stays in memory once it is made.
     """
 
@@ -44,9 +45,10 @@ class Prepared(Dataset[LensBatch]):
         *,
         seed: int = 0,
         symmetries: Symmetries = "none",
+        truth: bool = False,
         keep: bool = False,
     ):
-        self.source, self.transform, self.seed, self.keep = source, transform, seed, keep
+        self.source, self.transform, self.seed, self.truth, self.keep = source, transform, seed, truth, keep
         self.symmetries: Symmetries = symmetries
         self._kept: dict[int, LensBatch] = {}
 
@@ -54,6 +56,7 @@ class Prepared(Dataset[LensBatch]):
         if k in self._kept:
             return self._kept[k]
         batch = self.source.batch(k)
+        batch = batch if self.truth else without_drawn(batch)
         batch = batch if self.transform is None else self.transform(batch)
         batch = dihedral(batch, stream(self.seed, "augment", k), self.symmetries)
         if self.keep:
@@ -109,12 +112,13 @@ class Pipeline(LightningDataModule):
         train, validation = open_sources(self.config, self.folder / "split.json", self._simulated_on)
         self._source = train
         simulated = self.config.data.folder is None  # as many images as were asked for, and costly to make again
-        turned = {"seed": self.config.seed, "symmetries": self.config.augment}
+        truth = truth_wanted(self.config)
+        turned = {"seed": self.config.seed, "symmetries": self.config.augment, "truth": truth}
         if self.config.data.fixed:
             self.train = Prepared(self._held(train, transform), None, **turned)
         else:
             self.train = Prepared(train, transform, **turned)
-        self.validation = Prepared(validation, transform, keep=simulated)
+        self.validation = Prepared(validation, transform, truth=truth, keep=simulated)
         self.sample = self.train[0]  # in this process: what the user got wrong is said here, not in a worker
 
     def first(self) -> list[LensBatch]:
