@@ -42,7 +42,7 @@ def test_everything_on_the_pixels_turns_together():
         psf=planes[:, 0],
         high_res=planes.repeat_interleave(2, 2).repeat_interleave(2, 3),
         labels=torch.arange(count),
-        extras={"clean": planes, "flux_unit": torch.ones(count), "source_x": torch.ones(count)},
+        extras={"clean": planes, "flux_unit": torch.ones(count), "lens_x": torch.ones(count), "deflection": planes},
     )
     turned = dihedral(batch, stream(0, "augment", 1))
     assert len(elements(turned.images)) == 8
@@ -51,7 +51,7 @@ def test_everything_on_the_pixels_turns_together():
     torch.testing.assert_close(turned.psf, turned.images[:, 0])
     torch.testing.assert_close(turned.high_res[..., ::2, ::2], turned.images)
     torch.testing.assert_close(turned.extras["clean"], turned.images)
-    assert set(turned.extras) == {"clean", "flux_unit"}
+    assert set(turned.extras) == {"clean", "flux_unit"}  # of lens_x a quarter turn makes lens_y
     torch.testing.assert_close(turned.labels, batch.labels)
 
 
@@ -61,14 +61,26 @@ def test_the_stream_decides():
     assert not torch.equal(first, other)
 
 
-def test_targets_that_turn_are_lost():
-    one = torch.ones(2, 1)
-    mass = batch_of(2, targets=one, target_names=("log10_axion_mass_eV",))
-    assert dihedral(mass, stream(0)).targets.isfinite().all()
-    for name in ("e1", "gamma2", "source_x", "lens_y"):
-        assert dihedral(replace(mass, target_names=(name,)), stream(0)).targets.isnan().all()
-    assert dihedral(replace(mass, target_names=("gamma1",)), stream(0), "half-turn").targets.isfinite().all()
-    assert dihedral(replace(mass, target_names=("source_x",)), stream(0), "half-turn").targets.isnan().all()
+def test_targets_turn_and_those_that_cannot_are_refused():
+    one = torch.ones(200, 1)
+    mass = batch_of(200, targets=one, target_names=("log10_axion_mass_eV",))
+    assert torch.equal(dihedral(mass, stream(0)).targets, one)
+    ellipse = dihedral(replace(mass, target_names=("source_e1",)), stream(0))
+    swapped = torch.tensor([is_transposed(image[0]) for image in ellipse.images])
+    assert torch.equal(ellipse.targets[:, 0] < 0, swapped)
+    alone = replace(mass, target_names=("lens_y",))
+    with pytest.raises(InputError, match="a quarter turn makes 'lens_y' of 'lens_x', which is not there; name both"):
+        dihedral(alone, stream(0))
+    half = dihedral(alone, stream(0), "half-turn")
+    assert torch.equal(half.targets[:, 0] < 0, half.images[:, 0, 0, 0] == 8)
+    angle = replace(mass, target_names=("vortex_angle",))
+    with pytest.raises(InputError, match=r"'vortex_angle' is an angle.*no rule says how"):
+        dihedral(angle, stream(0))
+
+
+def is_transposed(image):
+    """Whether what were rows are columns."""
+    return (image[0, 1] - image[0, 0]).abs() == 3
 
 
 def test_only_squares_turn_by_a_quarter():

@@ -18,9 +18,13 @@ from arcformer.tasks.check import check_task
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+OPTIONS = {"regress": {"targets": ("theta_E_arcsec", "log10_axion_mass_eV")}}
+"""Options of those that have no default for something."""
+
+
 @pytest.mark.parametrize("name", list(TASKS))
 def test_registered_tasks_keep_the_contract(name):
-    check_task(TASKS.get(name))
+    check_task(TASKS.get(name), **OPTIONS.get(name, {}))
 
 
 def test_classify_keeps_the_contract_with_every_option():
@@ -103,6 +107,17 @@ class MonitorsNothing(Classify):
     monitor = ("auc", "max")
 
 
+class PreparesWeights(Classify):
+    def prepare(self, batches):
+        with torch.no_grad():
+            self.head.linear.bias.add_(1.0)
+
+
+class PreparesAtRandom(Classify):
+    def prepare(self, batches):
+        self.temperature.fill_(1 + torch.rand(()))
+
+
 class ForgetsTemperature(Classify):
     def calibrate(self, predictions, batches):
         self.scale = 2.0
@@ -125,6 +140,8 @@ class ForgetsTemperature(Classify):
         (PeeksAtLabels, "does not look at truth"),
         (AveragesBatches, "are those over both as one"),
         (MonitorsNothing, "monitor names one of the metrics"),
+        (PreparesWeights, r"buffers alone.*head\.linear\.bias was changed"),
+        (PreparesAtRandom, "temperature differs from call to call"),
         (ForgetsTemperature, "saved as safetensors"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import arcformer
+from arcformer.batch import LensBatch
 from arcformer.config import read
 from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.store import write_store
@@ -19,6 +20,7 @@ from arcformer.studies.evaluate import evaluate
 from arcformer.training import RunConfig, fit
 
 VIT = ["backbone.name=vit", "backbone.dim=16", "backbone.depth=1", "backbone.heads=2", "backbone.patch=4"]
+TURNED = LensBatch(torch.rand(2, 1, 16, 16))
 OBJECTIVES = ["mae", "simmim", "dino", "jepa", "simclr", "physics"]
 
 
@@ -88,9 +90,15 @@ def test_only_objectives_that_ask_for_it_get_the_truth(recipe) -> None:
     assert plain.noise_std is None
 
 
-def test_physics_asks_for_simulated_images_that_lie_as_they_were_drawn(recipe, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="set augment = 'none'"):
-        fit(pretraining(recipe, "physics", 'augment="dihedral"'), tmp_path / "run", quiet=True)
+def test_physics_takes_images_that_are_turned(recipe, tmp_path: Path) -> None:
+    for count in ((), ("data.count=20",)):
+        config = pretraining(recipe, "physics", 'augment="dihedral"', "training.steps=2", "task.least_rank=0", *count)
+        run = fit(config, tmp_path / f"run{len(count)}", quiet=True)
+        assert run.metrics["validation"]["loss"] > 0
+        assert set(run.task.table(run.task.predict(run.transform(TURNED)))) == {"source_x", "source_y"}
+
+
+def test_physics_asks_for_simulated_images(recipe, tmp_path: Path) -> None:
     write_store("deeplense/model-1", tmp_path / "store", count=30, pixels=16)
     files = read(RunConfig, None, ['task="physics"', 'augment="none"', f"data.folder={tmp_path / 'store'}"])
     with pytest.raises(InputError, match=r"only a simulator knows.*leave data\.folder out"):

@@ -9,21 +9,20 @@ from dataclasses import replace
 import torch
 
 from arcformer.batch import LensBatch
-from arcformer.data.augment import INVARIANT_EXTRAS
 from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
 from arcformer.data.transforms import Transform
 from arcformer.errors import InputError
 from arcformer.randomness import stream
 
-__all__ = ["Beginning", "Held", "chunk_size"]
+__all__ = ["Beginning", "Held", "chunk_size", "without_drawn"]
 
 CHUNK = 64
 """Images, at most, that are simulated at once for a set that does not grow."""
 
 
-KEPT = ("clean", *INVARIANT_EXTRAS)
-"""Extras that augmentation keeps."""
+KEPT = ("clean", "flux_zero", "flux_unit")
+"""Extras that are no drawn parameters: the noise-free image, and what a scaling is undone with."""
 
 
 def chunk_size(classes: int) -> int:
@@ -134,7 +133,9 @@ class Held:
 
     def _made(self, k: int) -> LensBatch:
         batch = self.transform(self.source.batch(k))
-        if not self.extras:
-            kept = {name: extra for name, extra in batch.extras.items() if name in KEPT}
-            batch = replace(batch, extras=kept)
-        return batch.to(self.device)
+        return (batch if self.extras else without_drawn(batch)).to(self.device)
+
+
+def without_drawn(batch: LensBatch) -> LensBatch:
+    """The batch without the parameters that were drawn: some fifty tensors, which few tasks look at."""
+    return replace(batch, extras={name: extra for name, extra in batch.extras.items() if name in KEPT})

@@ -4,24 +4,44 @@ from arcformer.metrics.classification import ClassificationReport, ClassReport, 
 from arcformer.metrics.contrast import NTXent, nt_xent
 from arcformer.metrics.intervals import Estimate, bootstrap, from_rows, mean, wilson
 from arcformer.metrics.likelihood import NegativeLogLikelihood
+from arcformer.metrics.posterior import (
+    LEVELS,
+    Flatness,
+    IntervalCoverage,
+    Tarp,
+    coverage,
+    flatness,
+    ranks,
+    sharpness,
+    tarp,
+)
 from arcformer.metrics.probes import LinearProbeAccuracy, LinearProbeAUROC, NeighbourAccuracy
 from arcformer.metrics.representation import EffectiveRank, FeatureSpread
 
 __all__ = [
+    "LEVELS",
     "ClassReport",
     "ClassificationReport",
     "EffectiveRank",
     "Estimate",
     "FeatureSpread",
+    "Flatness",
+    "IntervalCoverage",
     "LinearProbeAUROC",
     "LinearProbeAccuracy",
     "NTXent",
     "NegativeLogLikelihood",
     "NeighbourAccuracy",
+    "Tarp",
     "bootstrap",
     "classification_report",
+    "coverage",
+    "flatness",
     "from_rows",
     "mean",
     "nt_xent",
+    "ranks",
+    "sharpness",
+    "tarp",
     "wilson",
 ]

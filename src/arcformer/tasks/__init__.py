@@ -3,5 +3,16 @@
 from arcformer.tasks import pretrain
 from arcformer.tasks.base import TASKS, Prediction, Task, TaskMetrics
 from arcformer.tasks.classify import Classify, ClassPrediction
+from arcformer.tasks.regress import Posterior, Regress
 
-__all__ = ["TASKS", "ClassPrediction", "Classify", "Prediction", "Task", "TaskMetrics", "pretrain"]
+__all__ = [
+    "TASKS",
+    "ClassPrediction",
+    "Classify",
+    "Posterior",
+    "Prediction",
+    "Regress",
+    "Task",
+    "TaskMetrics",
+    "pretrain",
+]

@@ -52,6 +52,7 @@ class Task(nn.Module, ABC):
             and all that was drawn (``extras``): ``useful`` where there is a simulator, ``needed``, or ``none``.
         backbone: the backbone.
         classes: names of the classes, in the order of their labels; empty where there are none.
+        targets: names of the targets that it estimates, in the order of its numbers; empty where it estimates none.
     """
 
     monitor: ClassVar[tuple[str, str]]
@@ -61,6 +62,7 @@ class Task(nn.Module, ABC):
         super().__init__()
         self.backbone = backbone
         self.classes = tuple(classes)
+        self.targets: tuple[str, ...] = ()
 
     @abstractmethod
     def loss(self, batch: LensBatch) -> dict[str, Tensor]:
@@ -75,6 +77,23 @@ class Task(nn.Module, ABC):
         """Fresh metrics: ``update(prediction, batch)`` for each batch, then ``compute()`` over all, of all processes.
 
         Every value is a scalar. What is kept from batch to batch must be small: numbers per image, never images.
+        """
+
+    def check_targets(self, names: Sequence[str]) -> None:
+        """See that data whose targets are ``names`` have what is to be learned. Nothing, where not overridden.
+
+        Raises:
+            InputError: they have not.
+        """
+
+    def prepare(self, batches: Sequence[LensBatch]) -> None:
+        """Fit buffers to training images, before the first step. Nothing, where not overridden.
+
+        Args:
+            batches: those that the transform was fitted on, as the network sees them, but not turned. On the CPU.
+
+        Raises:
+            InputError: from such images the task cannot learn.
         """
 
     def calibrate(self, predictions: Sequence[Any], batches: Sequence[LensBatch]) -> None:

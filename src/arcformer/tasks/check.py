@@ -37,7 +37,9 @@ def check_task(cls: Callable[..., Task], **options: Any) -> None:
     """
 
     def make() -> Task:
-        return cls(VisionTransformer(SIDE, 1, dim=16, depth=1, heads=2, patch=4), CLASSES, **options)
+        task = cls(VisionTransformer(SIDE, 1, dim=16, depth=1, heads=2, patch=4), CLASSES, **options)
+        task.prepare([example_batch(images) for images in (24, 12)])
+        return task
 
     hold(getattr(cls, "__name__", repr(cls)), CLAUSES, make)
 
@@ -168,8 +170,22 @@ def monitor_is_a_metric(make: Callable[[], Task]) -> None:
     require(direction in ("max", "min"), f"its direction is {direction!r}")
 
 
+def prepare_fits_buffers(make: Callable[[], Task]) -> None:
+    """prepare changes buffers alone, and the same images give the same."""
+    task, batches = make(), [example_batch(12), example_batch(6)]
+    weights = {name: parameter.clone() for name, parameter in task.named_parameters()}
+    states = []
+    for _ in range(2):
+        task.prepare(batches)
+        states.append({name: buffer.clone() for name, buffer in task.named_buffers()})
+    for name, parameter in task.named_parameters():
+        require(torch.equal(parameter, weights[name]), f"{name} was changed")
+    for name, buffer in states[0].items():
+        require(torch.equal(buffer, states[1][name]), f"{name} differs from call to call")
+
+
 def survives_saving(make: Callable[[], Task]) -> None:
-    """Calibrated, saved as safetensors and loaded into a fresh task, it predicts the same."""
+    """Prepared, calibrated, saved as safetensors and loaded into a fresh task, it predicts the same."""
     trained, fresh, batch = make().eval(), make().eval(), example_batch()
     trained.calibrate([_predict(trained, batch)], [batch])
     check_round_trip(trained, fresh)
@@ -186,6 +202,7 @@ CLAUSES: list[Callable[..., None]] = [
     prediction_ignores_truth,
     metrics_are_of_the_whole_set,
     monitor_is_a_metric,
+    prepare_fits_buffers,
     survives_saving,
 ]
 

@@ -64,11 +64,12 @@ class TrainedTask(LightningModule):
 
     Args:
         weights: that the backbone begins with; None: those that are drawn, or that a resume file holds.
+        resumed: whether a resume file holds all state, what the task has prepared included.
     """
 
-    def __init__(self, config: RunConfig, weights: Mapping[str, Tensor] | None = None):
+    def __init__(self, config: RunConfig, weights: Mapping[str, Tensor] | None = None, resumed: bool = False):
         super().__init__()
-        self.config = config
+        self.config, self.resumed = config, resumed
         self._weights = weights
         chosen = config.training.precision
         self.precision: str | None = None if chosen == "auto" else chosen
@@ -98,6 +99,8 @@ class TrainedTask(LightningModule):
         size, weights = self.image_size, self._weights
         self.task = build_task(self.config, classes, size, channels, training=True, weights=weights)
         self._weights = None
+        if not self.resumed:
+            self._prepare()
         if self.config.training.freeze:
             self.task.backbone.eval()  # it drops nothing and counts nothing; Lightning leaves modes as they are
         for parameter in self.task.frozen_parameters():
@@ -108,6 +111,12 @@ class TrainedTask(LightningModule):
         self.loss: Callable[[LensBatch], dict[str, Tensor]] = self.task.loss
         if self.config.training.compile:
             self.loss = compiled(self.task.loss)
+
+    def _prepare(self) -> None:
+        """Let the task see the first images, where it asks to; every process makes the same of them."""
+        self.task.check_targets(self.pipeline.sample.target_names)
+        if type(self.task).prepare is not Task.prepare:
+            self.task.prepare(self.pipeline.first())
 
     def configure_optimizers(self) -> Any:
         training = self.config.training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -13,16 +13,17 @@ from rich.console import Console
 from torch.utils.data import DataLoader, Dataset
 
 from arcformer.batch import LensBatch
-from arcformer.data.augment import Symmetries, dihedral
-from arcformer.data.fixed import Held
+from arcformer.data.augment import dihedral
+from arcformer.data.fixed import Held, without_drawn
 from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
+from arcformer.data.symmetry import Symmetries
 from arcformer.data.transforms import Transform
 from arcformer.errors import InputError
 from arcformer.progress import track
 from arcformer.randomness import stream
-from arcformer.training.recipe import RunConfig
-from arcformer.training.sources import open_sources, simulated_on
+from arcformer.training.recipe import RunConfig, truth_wanted
+from arcformer.training.sources import first_images, open_sources, simulated_on
 
 __all__ = ["Pipeline", "Prepared", "Timed"]
 
@@ -33,6 +34,7 @@ class Prepared(Dataset[LensBatch]):
     Args:
         transform: None: the images of the source are transformed.
         seed, symmetries: of the augmentation; batch k draws from its own stream.
+        truth: whether batches hold the parameters that were drawn; from a worker every one of them costs a handle.
         keep: whether a batch stays in memory once it is made.
     """
 
@@ -43,9 +45,10 @@ class Prepared(Dataset[LensBatch]):
         *,
         seed: int = 0,
         symmetries: Symmetries = "none",
+        truth: bool = False,
         keep: bool = False,
     ):
-        self.source, self.transform, self.seed, self.keep = source, transform, seed, keep
+        self.source, self.transform, self.seed, self.truth, self.keep = source, transform, seed, truth, keep
         self.symmetries: Symmetries = symmetries
         self._kept: dict[int, LensBatch] = {}
 
@@ -53,6 +56,7 @@ class Prepared(Dataset[LensBatch]):
         if k in self._kept:
             return self._kept[k]
         batch = self.source.batch(k)
+        batch = batch if self.truth else without_drawn(batch)
         batch = batch if self.transform is None else self.transform(batch)
         batch = dihedral(batch, stream(self.seed, "augment", k), self.symmetries)
         if self.keep:
@@ -94,23 +98,33 @@ class Pipeline(LightningDataModule):
     Attributes:
         train, validation: prepared batches.
         sample: the first training batch.
+        fitted_to: the training images that the transform was fitted to, in physical units, where they are at hand.
     """
+
+    fitted_to: Sequence[LensBatch] = ()
 
     def __init__(self, config: RunConfig, folder: Path, console: Console | None = None):
         super().__init__()
         self.config, self.folder, self.console = config, folder, console
 
     def setup(self, stage: str) -> None:
-        transform = Transform.load(self.folder / "transform.json")
+        self.transform = transform = Transform.load(self.folder / "transform.json")
         train, validation = open_sources(self.config, self.folder / "split.json", self._simulated_on)
+        self._source = train
         simulated = self.config.data.folder is None  # as many images as were asked for, and costly to make again
-        turned = {"seed": self.config.seed, "symmetries": self.config.augment}
+        truth = truth_wanted(self.config)
+        turned = {"seed": self.config.seed, "symmetries": self.config.augment, "truth": truth}
         if self.config.data.fixed:
             self.train = Prepared(self._held(train, transform), None, **turned)
         else:
             self.train = Prepared(train, transform, **turned)
-        self.validation = Prepared(validation, transform, keep=simulated)
+        self.validation = Prepared(validation, transform, truth=truth, keep=simulated)
         self.sample = self.train[0]  # in this process: what the user got wrong is said here, not in a worker
+
+    def first(self) -> list[LensBatch]:
+        """The images that the transform was fitted to, as the network sees them, but not turned; on the CPU."""
+        batches, self.fitted_to = self.fitted_to or first_images(self._source), ()
+        return [self.transform(batch) for batch in batches]
 
     @property
     def validation_batches(self) -> int:
@@ -142,7 +156,7 @@ class Pipeline(LightningDataModule):
             batch_size=self.config.training.batch_size,
             seed=self.config.seed,
             device=self._simulated_on,
-            extras=self.config.augment == "none",  # turned images lose them in any case
+            extras=truth_wanted(self.config),
             progress=lambda numbers: track(numbers, "training images", unit="batches", console=self.console),
         )
 

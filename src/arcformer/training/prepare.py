@@ -13,20 +13,16 @@ from rich.console import Console
 from arcformer.batch import LensBatch
 from arcformer.config import flat, read, write
 from arcformer.data.domain import Domain
-from arcformer.data.source import BatchSource
 from arcformer.data.transforms import Transform
 from arcformer.disk import whole
 from arcformer.errors import InputError
 from arcformer.progress import track
 from arcformer.training.folder import Run
 from arcformer.training.recipe import RunConfig
-from arcformer.training.sources import open_sources, simulated_on, split_files
+from arcformer.training.sources import first_images, open_sources, simulated_on, split_files
 from arcformer.training.start import Start, scaled_alike
 
 __all__ = ["check_folder", "nothing_left_behind", "prepare"]
-
-FITTED_ON = 512
-"""Training images, at least, that the transform and the domain are fitted on."""
 
 CPU = torch.device("cpu")
 
@@ -65,10 +61,13 @@ def prepare(
     console: Console,
     start: Run | None = None,
     device: torch.device = CPU,
-) -> None:
+) -> list[LensBatch]:
     """Write ``config.toml``, ``split.json``, ``transform.json`` and ``domain.json``, those that are not there yet.
 
     And ``start.json``, of a run that begins with the weights of ``start``. ``device``: where it is trained.
+
+    Returns:
+        The training images that they were fitted to, in physical units; none where all was there.
 
     Raises:
         InputError: unusable data.
@@ -82,9 +81,10 @@ def prepare(
             bad = split_files(config, path, lambda paths: track(paths, "checking files", unit="files", console=console))
             if bad:
                 (folder / "skipped.txt").write_text("\n".join(bad) + "\n")
+    batches: list[LensBatch] = []
     if not (folder / "domain.json").exists():
         train, _ = open_sources(config, folder / "split.json", simulated_on(device))
-        batches = list(track(_first(train), "first images", unit="batches", console=console))
+        batches = list(track(first_images(train), "first images", unit="batches", console=console))
         if start is None:
             transform = Transform(config.transform).fit(batches)
         else:
@@ -95,17 +95,7 @@ def prepare(
             transform.save(path)
         with whole(folder / "domain.json") as path:
             Domain.fit(batches, transform).save(path)
-
-
-def _first(source: BatchSource) -> Iterator[LensBatch]:
-    """The first batches of a source, until there are enough images."""
-    images = 0
-    for k in range(source.batches or FITTED_ON):
-        batch = source.batch(k)
-        images += len(batch)
-        yield batch.to("cpu")
-        if images >= FITTED_ON:
-            return
+    return batches
 
 
 def _of_one_size(transform: Transform, batch: LensBatch) -> Transform:

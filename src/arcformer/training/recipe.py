@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from torch import Tensor
 
 from arcformer.config import Component, Section, component
-from arcformer.data.augment import Symmetries
 from arcformer.data.observed import observed
+from arcformer.data.symmetry import Symmetries
 from arcformer.data.transforms import TransformSection
 from arcformer.errors import InputError, near
 from arcformer.models import BACKBONES, Backbone
@@ -245,7 +245,8 @@ def check_trainable(config: RunConfig) -> None:
 
     Raises:
         InputError: what the backbone or the task raises of its options, a task that cannot do with this backbone or
-            these images, corrections of a rank that is too high or that match nothing, a backbone without blocks.
+            these images, or that learns other targets than the preset has, corrections of a rank that is too high or
+            that match nothing, a backbone without blocks.
     """
     training = config.training
     truth_wanted(config)
@@ -254,11 +255,13 @@ def check_trainable(config: RunConfig) -> None:
         return
     try:
         with torch.device("meta"):
-            backbone = build_task(config, config.data.classes, config.transform.size or 64, 1, training=True).backbone
+            task = build_task(config, config.data.classes, config.transform.size or 64, 1, training=True)
     except (NotImplementedError, RuntimeError):  # one that cannot be built without memory is looked at when it is
         return
+    if config.data.folder is None:
+        task.check_targets(config.data.simulated.targets)
     if training.layer_decay < 1:
-        depths(backbone)
+        depths(task.backbone)
 
 
 def targets_wanted(config: RunConfig) -> tuple[str, ...]:
@@ -291,7 +294,7 @@ def truth_wanted(config: RunConfig) -> bool:
     """Whether simulated batches are to hold what only a simulator knows, as ``Task.truth`` says.
 
     Raises:
-        InputError: a task that needs what these images or this augmentation do not leave.
+        InputError: a task that needs what these images do not hold.
     """
     name = config.task.name
     wanted = getattr(TASKS.get(name), "truth", "none")
@@ -299,11 +302,6 @@ def truth_wanted(config: RunConfig) -> bool:
         raise InputError(
             f"task {name} learns what only a simulator knows of an image, and {config.data.folder} does not hold it; "
             "leave data.folder out, or take another task"
-        )
-    if wanted == "needed" and config.augment != "none":
-        raise InputError(
-            f"task {name} learns where things lie in an image, which augment = {config.augment!r} turns; "
-            "set augment = 'none'"
         )
     return wanted != "none"
 

@@ -59,13 +59,14 @@ def fit(config: RunConfig, folder: str | Path, *, resume: bool = False, quiet: b
     check_trainable(config)
     start = None if resume_files(files) else start_of(config, folder)  # once it has begun, a run stands on its own
     weights = None if start is None else start.task.backbone.state_dict()
-    module, pipeline = TrainedTask(config, weights), Pipeline(config, folder, console)
+    module = TrainedTask(config, weights, resumed=bool(resume_files(files)))
+    pipeline = Pipeline(config, folder, console)
     journal = Journal(folder / "log.jsonl")
     callbacks = [journal, Bar(console, journal), SaveEvery(files, config.training.save_every)]
     with nothing_left_behind(folder) if first else nullcontext(), hushed(), interruptible():
         trainer = make_trainer(config.training, folder, callbacks)
         if first:
-            prepare(config, folder, console, start, trainer.strategy.root_device)
+            pipeline.fitted_to = prepare(config, folder, console, start, trainer.strategy.root_device)
         with workers_watched():
             trainer.fit(module, datamodule=pipeline, ckpt_path=str(files) if resume_files(files) else None)
     if trainer.is_global_zero:

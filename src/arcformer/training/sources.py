@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from arcformer.batch import LensBatch
 from arcformer.data.arrays import mass_among
 from arcformer.data.deeplense import Catalogue, scan
 from arcformer.data.fixed import Beginning, chunk_size
@@ -21,7 +22,10 @@ from arcformer.errors import InputError, near
 from arcformer.sim.presets import PRESETS
 from arcformer.training.recipe import RunConfig, targets_wanted, truth_wanted
 
-__all__ = ["open_labelled", "open_sources", "open_test", "simulated_on", "split_files"]
+__all__ = ["first_images", "open_labelled", "open_sources", "open_test", "simulated_on", "split_files"]
+
+FITTED_ON = 512
+"""Training images, at least, that the transform, the domain and what a task prepares are fitted on."""
 
 Files = FolderBatches | StoredBatches
 Progress = Callable[[Iterable[Path]], Iterable[Path]]
@@ -61,7 +65,7 @@ def open_sources(
 
     Raises:
         InputError: no split, or an image of it that is not there any more; a task that needs what these images or
-            this augmentation do not leave.
+            do not hold.
     """
     data, truth = config.data, truth_wanted(config)
     if data.folder is None:
@@ -88,6 +92,17 @@ def open_test(
     if config.data.folder is None:
         return _simulated(config, "test", seed, count, device)
     return _parts(config, split_path)("test")
+
+
+def first_images(source: BatchSource) -> Iterator[LensBatch]:
+    """The first batches of a source, on the CPU, until there are ``FITTED_ON`` images or no more."""
+    images = 0
+    for k in range(source.batches or FITTED_ON):
+        batch = source.batch(k)
+        images += len(batch)
+        yield batch.to("cpu")
+        if images >= FITTED_ON:
+            return
 
 
 def simulated_on(device: torch.device) -> torch.device:

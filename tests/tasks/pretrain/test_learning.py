@@ -48,6 +48,7 @@ def test_the_loss_falls_and_features_become_better(name: str) -> None:
     torch.manual_seed(0)
     backbone = VisionTransformer(24, 1, dim=64, depth=2, heads=4, patch=4, stem="patch")
     task = TASKS.get(name)(backbone, validation[0].classes)
+    task.prepare(train[:8])
 
     @torch.no_grad()
     def measured() -> dict[str, float]:

@@ -186,21 +186,21 @@ class TestPhysics:
         batch = replace(
             batch, extras=batch.extras | {"slope": told, "gamma1": torch.where(batch.labels == 0, 0.0, 0.05)}
         )
-        for rows in (slice(0, 300), slice(300, 600)):
-            task.loss(batch[rows])
-        mean, std, used = task.scales()
-        assert [name for name, varies in zip(PARAMETERS, used.tolist(), strict=True) if varies] == ["source_x"]
-        at = PARAMETERS.index("source_x")
-        assert mean[at].item() == pytest.approx(batch.extras["source_x"].mean().item(), abs=1e-6)
-        assert std[at].item() == pytest.approx(batch.extras["source_x"].std().item(), rel=0.02)
+        task.prepare([batch[:300], batch[300:]])
+        assert [name for name, varies in zip(PARAMETERS, task.used.tolist(), strict=True) if varies] == ["source_x"]
+        at, there = PARAMETERS.index("source_x"), batch.extras["source_x"]
+        assert task.standard.mean[at].item() == pytest.approx(there.mean().item(), abs=1e-6)
+        assert task.standard.std[at].item() == pytest.approx(there.std(correction=0).item(), rel=1e-6)
         assert set(task.table(task.predict(batch[:3]))) == {"source_x"}
 
-    def test_the_scales_are_fitted_to_the_first_images_and_then_stay(self):
-        task, batch = Physics(vit(), CLASSES), arcs(1200)
-        task.loss(batch)
-        before = [t.clone() for t in task.scales()]
-        task.loss(replace(batch, extras=batch.extras | {"source_x": batch.extras["source_x"] + 5}))
-        assert all(torch.equal(a, b) for a, b in zip(before, task.scales(), strict=True))
+    def test_without_labels_only_constants_are_left_out(self):
+        task, batch = Physics(vit(), ()), arcs(60)
+        told = torch.randn(60).double() * 0.1 + batch.labels
+        task.prepare([replace(batch, labels=None, classes=(), extras=batch.extras | {"slope": told})])
+        assert [name for name, varies in zip(PARAMETERS, task.used.tolist(), strict=True) if varies] == [
+            "slope",
+            "source_x",
+        ]
 
     def test_no_parameter_of_substructure_is_asked_for(self):
         asked = " ".join(PARAMETERS)
@@ -209,7 +209,7 @@ class TestPhysics:
 
     def test_images_without_truth_are_refused_in_words(self):
         task = Physics(vit(), CLASSES)
-        with pytest.raises(InputError, match=r"noise-free image and the parameters.*simulated.*augment = \"none\""):
+        with pytest.raises(InputError, match=r"noise-free image and the parameters.*simulated on the fly"):
             task.loss(replace(arcs(), extras={}))
         with pytest.raises(InputError, match="the parameters of these images cannot be had"):
             task.loss(replace(arcs(), extras={"clean": arcs().images}))

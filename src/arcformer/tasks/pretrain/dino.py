@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arcformer.batch import LensBatch
-from arcformer.data.augment import Symmetries
+from arcformer.data.symmetry import Symmetries
 from arcformer.errors import InputError
 from arcformer.models import Backbone
 from arcformer.models.vit import initialise

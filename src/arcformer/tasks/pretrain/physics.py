@@ -24,17 +24,12 @@ from arcformer.tasks.pretrain.draws import Draws
 from arcformer.tasks.pretrain.misfit import Misfit, check_misfit, misfit
 from arcformer.tasks.pretrain.objective import Features, Objective
 from arcformer.tasks.pretrain.shown import channels_and_stride
+from arcformer.tasks.standard import FIXED, Standard
 
 __all__ = ["PARAMETERS", "Physics", "SmoothLens"]
 
 PARAMETERS = tuple(SMOOTH_LENS)
 """Of macromodel and source."""
-
-FITTED_ON = 1024
-"""Training images, at least, from which means and standard deviations are taken."""
-
-FIXED = 1e-4
-"""A parameter that varies by less than this share of its mean is a constant."""
 
 APART = 5.0
 """Standard errors by which the mean of a class must differ for a parameter to be told by class."""
@@ -55,11 +50,9 @@ class SmoothLens(Features):
 class Physics(Objective):
     """Pretraining on what the simulator knows of every lens, whatever its class.
 
-    Parameters are scaled to mean 0 and variance 1 by what the first images of the training show; those that never vary
-    or that the label tells are left out. Of ``deeplense/model-1`` the position of the source remains, and the image.
-
-    It takes images as they lie (``augment = "none"``): positions and ellipticities would have to turn with them, which
-    nothing does, and there is no end of new images that would make their symmetries worth it.
+    Parameters are scaled to mean 0 and variance 1 by what the first images of the training show (``prepare``); those
+    that never vary or that the label tells are left out. Of ``deeplense/model-1`` the position of the source remains,
+    and the image. Where images are turned, positions and ellipticities turn with them.
 
     Args:
         backbone: any.
@@ -73,9 +66,7 @@ class Physics(Objective):
     """
 
     truth: ClassVar[Literal["none", "useful", "needed"]] = "needed"
-    count: Tensor
-    first: Tensor
-    second: Tensor
+    used: Tensor
 
     def __init__(
         self,
@@ -96,48 +87,48 @@ class Physics(Objective):
         channels, stride = channels_and_stride(backbone)
         self.point = PoolHead(backbone.dim, len(PARAMETERS)) if parameters else None
         self.pixels = PixelHead(backbone.dim, channels, stride) if clean else None
-        sums = torch.zeros(max(1, len(self.classes)), len(PARAMETERS), dtype=torch.float64)  # of each class
-        for name in ("count", "first", "second"):
-            self.register_buffer(name, sums.clone())
+        self.standard = Standard(len(PARAMETERS))
+        self.register_buffer("used", torch.ones(len(PARAMETERS), dtype=torch.bool))
 
     def losses(self, batch: LensBatch, draws: Draws) -> Tensor:
         """The weighted sum of the mean squared error of the scaled parameters and of the misfit of the image."""
-        found = self._truths(batch)
-        if self.training:
-            self._take_in(found, batch)
-        return self._losses(*self._said(batch), found, batch)
+        return self._losses(*self._said(batch), self._truths(batch), batch)
 
     def predict(self, batch: LensBatch) -> SmoothLens:
         """Parameters in their own units, and the noise-free image; of a part left out the mean, or the image."""
         scaled, clean, features = self._said(batch)
-        mean, std, _ = self.scales()
-        own = mean if scaled is None else mean + std * scaled
+        own = self.standard.mean.expand(len(batch), -1) if scaled is None else self.standard.physical(scaled)
         clean = batch.images if clean is None else clean
-        return SmoothLens(features, own.expand(len(batch), -1).float(), clean)
+        return SmoothLens(features, own, clean)
 
     def table(self, prediction: SmoothLens) -> dict[str, list[Any]]:
         """The parameters that vary, by name."""
-        used = self.scales()[2].tolist()
-        columns = zip(PARAMETERS, used, prediction.parameters.T.tolist(), strict=True)
+        columns = zip(PARAMETERS, self.used.tolist(), prediction.parameters.T.tolist(), strict=True)
         return {name: column for name, varies, column in columns if varies}
 
     def watched(self, prediction: Any, batch: LensBatch) -> Mapping[str, Tensor | None]:
-        mean, std, _ = self.scales()
-        scaled = (prediction.parameters - mean) / std if self.point is not None else None
+        scaled = self.standard.scaled(prediction.parameters) if self.point is not None else None
         clean = prediction.clean if self.pixels is not None else None
         value = self._losses(scaled, clean, prediction.features, self._truths(batch), batch)
         return self.seen(prediction, batch) | {"value": value}
 
-    def scales(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and standard deviation (P,) of each parameter, and whether it is asked for."""
-        count, total = self.count.clamp_min(1), self.count.sum(0).clamp_min(1)
-        mean, means = self.first.sum(0) / total, self.first / count
-        std = (self.second.sum(0) / total - mean.square()).clamp_min(0).sqrt()
-        spread = (self.second / count - means.square()).clamp_min(0)
-        within = ((spread * self.count).sum(0) / total).sqrt()  # what varies within a class is not that class's alone
-        told = ((means - mean).abs() * count.sqrt() > APART * within) & (self.count > 0)
-        used = (within > FIXED * mean.abs() + 1e-12) & ~told.any(0)
-        return mean, torch.where(used, std, 1.0), used
+    @torch.no_grad()
+    def prepare(self, batches: Sequence[LensBatch]) -> None:
+        """Take scales of the parameters from training images, and leave out what is fixed or told by the class."""
+        found = torch.cat([self._truths(batch) for batch in batches])
+        known = bool(self.classes) and all(
+            batch.labels is not None and batch.classes == self.classes for batch in batches
+        )
+        labels = torch.cat([batch.labels for batch in batches if known and batch.labels is not None] or [found[:0, 0]])
+        of_class = F.one_hot(labels.long(), len(self.classes)).to(found) if known else found.new_ones(len(found), 1)
+        there, values = found.isfinite().to(found), found.nan_to_num()
+        count, mean = of_class.T @ there, values.sum(0) / there.sum(0).clamp_min(1)
+        means = of_class.T @ values / count.clamp_min(1)
+        missed = (there * (values - of_class @ means)).square().sum(0)
+        within = (missed / there.sum(0).clamp_min(1)).sqrt()  # what varies within a class is not that class's alone
+        told = ((means - mean).abs() * count.sqrt() > APART * within) & (count > 0)
+        self.standard.fit(found)
+        self.used.copy_((within > FIXED * mean.abs() + 1e-12) & ~told.any(0))
 
     def _said(self, batch: LensBatch) -> tuple[Tensor | None, Tensor | None, Tensor]:
         """Scaled parameters, the noise-free image and features."""
@@ -151,26 +142,12 @@ class Physics(Objective):
     ) -> Tensor:
         losses = features.new_zeros(len(batch))
         if point is not None:
-            mean, std, used = self.scales()
-            asked = used & found.isfinite()
-            error = (point - ((torch.where(asked, found, mean) - mean) / std).float()).square()
+            asked = self.used & found.isfinite()
+            error = (point - self.standard.scaled(found).nan_to_num()).square()
             losses = losses + self.weights[0] * torch.where(asked, error, 0.0).sum(1) / asked.sum(1).clamp_min(1)
         if pixels is not None:
             losses = losses + self.weights[1] * misfit(pixels, batch.extras["clean"], batch, self.measure)
         return losses
-
-    @torch.no_grad()
-    def _take_in(self, found: Tensor, batch: LensBatch) -> None:
-        """Add a batch to the sums while there are too few."""
-        known = batch.labels is not None and batch.classes == self.classes
-        labels = batch.labels if known else torch.zeros(len(batch), dtype=torch.int64, device=found.device)
-        assert labels is not None
-        which = F.one_hot(labels, len(self.count)).to(found)
-        which = which * (self.count.sum(0).amax() < FITTED_ON)
-        there, values = found.isfinite().to(found), found.nan_to_num()
-        self.count.add_(which.T @ there)
-        self.first.add_(which.T @ values)
-        self.second.add_(which.T @ values.square())
 
     def _truths(self, batch: LensBatch) -> Tensor:
         """(B, P) float64; NaN where a preset has no such parameter."""
@@ -183,6 +160,6 @@ class Physics(Objective):
         if lacking:
             raise InputError(
                 f"physics: {' and '.join(lacking)} of these images cannot be had; they come with images that are "
-                'simulated on the fly (without data.folder) and not turned (augment = "none")'
+                "simulated on the fly (without data.folder)"
             )
         return torch.stack(columns, 1)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from arcformer.batch import LensBatch
-from arcformer.data.augment import Symmetries
+from arcformer.data.symmetry import Symmetries
 from arcformer.errors import InputError
 from arcformer.metrics import NTXent, nt_xent
 from arcformer.models import Backbone

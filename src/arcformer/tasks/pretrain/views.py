@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arcformer.batch import LensBatch
-from arcformer.data.augment import Symmetries, turned
 from arcformer.data.sky import sky_rms
+from arcformer.data.symmetry import Symmetries, Turns, check_square
 from arcformer.errors import InputError
 from arcformer.tasks.pretrain.draws import Draws
 
@@ -74,11 +74,9 @@ class Views:
             return images
         swap, up, left = (draws.uniform(len(images), 3, device=images.device) < 0.5).unbind(1)
         if self.symmetries == "half-turn":
-            return turned(images, None, up, up)
-        if images.shape[-1] != images.shape[-2]:
-            height, width = images.shape[-2:]
-            raise InputError(f"images of {height} x {width} pixels: only squares have the symmetries 'dihedral'")
-        return turned(images, swap, up, left)
+            return Turns(None, up, up).planes(images)
+        check_square(images)
+        return Turns(swap, up, left).planes(images)
 
     def _seen(self, images: Tensor, draws: Draws) -> Tensor:
         """Blurred and moved."""
