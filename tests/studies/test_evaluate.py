@@ -11,7 +11,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 from arcformer.batch import LensBatch
 from arcformer.data.source import BatchSource
 from arcformer.errors import InputError
-from arcformer.studies.evaluate import PICTURED, evaluate
+from arcformer.studies.evaluate import evaluate
+from arcformer.studies.evaluation import PICTURED
 
 
 class Source:
@@ -106,5 +107,5 @@ def test_what_cannot_be_evaluated_is_refused(run, rings):
     with pytest.raises(InputError, match="cdm, no_sub, axion, in this order; the run knows no_sub, cdm, axion"):
         evaluate(run, [replace(batch, classes=("cdm", "no_sub", "axion"))], name="test")
     run.task.predict = lambda batch: SimpleNamespace(images=batch.images)
-    with pytest.raises(InputError, match="Oracle predicts no probabilities"):
+    with pytest.raises(InputError, match="predicts nothing that an evaluation can measure: neither probab"):
         evaluate(run, [batch], name="test")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from arcformer.data.folders import FolderBatches
     from arcformer.data.source import BatchSource
     from arcformer.data.stored import StoredBatches
+    from arcformer.predict import Predicted
     from arcformer.studies.report import PredictedImage
     from arcformer.training import Run
 
@@ -23,6 +24,9 @@ __all__ = ["evaluate"]
 
 COUNT, SEED = 3000, 1
 TEST = "test"
+
+PLACE = ("path", "centre_y", "centre_x", "pixel_scale", "notes")
+"""Columns of a prediction that are no result."""
 
 
 def evaluate(
@@ -58,7 +62,6 @@ def evaluate(
 
     from arcformer.studies.evaluate import evaluate as measure
     from arcformer.studies.report import check_folder, write_report
-    from arcformer.studies.sentences import agreement, summary
     from arcformer.training import load
 
     if pixel_scale is not None and not 0 < pixel_scale < math.inf:
@@ -76,7 +79,7 @@ def evaluate(
         for name, images in references.items()
     ]
     report, numbers = write_report(out, run, [first, *others], shown, command=given(context))
-    for sentence in (summary(first), *(agreement(first, other) for other in others)):
+    for sentence in (first.summary(), *(other.agreement(first) for other in others)):
         say(sentence)
     say(f"report: {report}\nnumbers: {numbers}")
 
@@ -131,7 +134,9 @@ def _shown(run: Run, paths: list[Path], skip_bad: bool, pixel_scale: float | Non
         run, paths, skip_bad=skip_bad, progress=lambda paths: track(paths, "predicting"), pixel_scale=pixel_scale
     )
     left_out(predictions.skipped, predictions.junk, "shown: ")
-    return [
-        PredictedImage(found.path.name, found.probabilities, found.notes, found.picture())
-        for found in predictions.found
-    ]
+    return [PredictedImage(found.path.name, _says(found), found.notes, found.picture()) for found in predictions.found]
+
+
+def _says(found: Predicted) -> dict[str, str | float]:
+    """What the run says of an image: probabilities of classes, or else the columns of its task."""
+    return dict(found.probabilities) or {name: value for name, value in found.row.items() if name not in PLACE}
