@@ -15,21 +15,6 @@ from arcformer.studies.evaluate import evaluate
 from arcformer.studies.evaluation import PICTURED
 
 
-class Source:
-    """A list of batches as a source."""
-
-    def __init__(self, *batches, end=True):
-        self.kept, self.end = batches, end
-        self.classes = batches[0].classes
-
-    @property
-    def batches(self):
-        return len(self.kept) if self.end else None
-
-    def batch(self, k):
-        return self.kept[k]
-
-
 def test_numbers_are_those_of_scikit_learn(run, rings):
     batch = rings(120)
     found = evaluate(run, [batch], name="test")
@@ -47,9 +32,9 @@ def test_every_estimate_lies_in_its_interval(run, rings):
         assert estimate.low <= estimate.value <= estimate.high, name
 
 
-def test_a_result_does_not_depend_on_how_the_images_come(run, rings):
+def test_a_result_does_not_depend_on_how_the_images_come(run, rings, source):
     batch = rings(40)
-    parts = Source(batch[:7], batch[7:30], batch[30:])
+    parts = source(batch[:7], batch[7:30], batch[30:])
     assert isinstance(parts, BatchSource)
     whole, split = evaluate(run, [batch], name="test"), evaluate(run, parts, name="test")
     assert whole.estimates == split.estimates
@@ -96,10 +81,10 @@ def test_a_class_without_images_leaves_no_audit_and_says_nothing_of_the_class(ru
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_what_cannot_be_evaluated_is_refused(run, rings):
+def test_what_cannot_be_evaluated_is_refused(run, rings, source):
     batch = rings(6)
     with pytest.raises(InputError, match="needs an end"):
-        evaluate(run, Source(batch, end=False), name="test")
+        evaluate(run, source(batch, end=False), name="test")
     with pytest.raises(InputError, match="there are no images"):
         evaluate(run, [], name="test")
     with pytest.raises(InputError, match="no labels"):

@@ -21,6 +21,8 @@ def test_numbers_carry_their_interval():
     assert with_interval(Estimate(0.93149, 0.92449, 0.9384)) == "0.931 [0.924, 0.938]"
     assert with_interval(Estimate(float("nan"), float("nan"), float("nan"))) == "not defined"
     assert with_interval(Estimate(0.5, float("nan"), float("nan"))) == "0.500"
+    assert with_interval(Estimate(0.00123, 0.00118, 0.00131)) == "0.00123 [0.00118, 0.00131]"
+    assert with_interval(Estimate(2.5e12, 2.4e12, 2.6e12)) == "2.500e+12 [2.400e+12, 2.600e+12]"
 
 
 def test_the_summary_names_images_classes_and_numbers(evaluation):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,14 +17,29 @@ from arcformer.errors import InputError
 from arcformer.progress import track, working
 from arcformer.studies.classification.evaluation import ClassGathering
 from arcformer.studies.evaluation import PICTURED, Evaluation, Gathering
+from arcformer.studies.regression.evaluation import PosteriorGathering
 
 if TYPE_CHECKING:
     from arcformer.training import Run
 
-__all__ = ["KINDS", "evaluate"]
+__all__ = ["KINDS", "evaluate", "told_by"]
 
-KINDS: tuple[type[Gathering], ...] = (ClassGathering,)
+KINDS: tuple[type[Gathering], ...] = (ClassGathering, PosteriorGathering)
 """All that a prediction can be measured as. The first that suits it is taken."""
+
+
+def told_by(names: Iterable[str]) -> list[str]:
+    """Of the names of numbers, those by which a result is told and runs are compared.
+
+    A kind of result is there if the first of its ``columns`` is. Names of validations are known too, as
+    ``validation_mae/theta_E``.
+    """
+    plain = {name: name.removeprefix("validation_").replace("/", "_") for name in names}
+    told: dict[str, None] = {}
+    for kind in KINDS:
+        found = [[n for n in plain if fnmatchcase(plain[n], pattern)] for pattern in kind.evaluation.columns]
+        told |= dict.fromkeys(name for column in found for name in column) if found[0] else {}
+    return list(told)
 
 
 @torch.no_grad()

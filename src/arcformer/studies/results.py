@@ -16,7 +16,7 @@ from arcformer.metrics import Estimate, mean
 from arcformer.studies.evaluate import KINDS
 from arcformer.studies.place import Number, Outcome
 
-__all__ = ["compared_by", "flat_rows", "run_rows", "seed_rows", "write_results"]
+__all__ = ["flat_rows", "run_rows", "seed_rows", "write_results"]
 
 LAST = ("device", "commit", "folder", "note")
 """Columns to the right of the numbers."""
@@ -79,13 +79,6 @@ def write_results(outcomes: Sequence[Outcome], out: Path) -> None:
         (out / "seeds.csv").unlink(missing_ok=True)  # of a study that had seeds once
 
 
-def compared_by(outcomes: Sequence[Outcome]) -> list[str]:
-    """Which of their numbers on the test images runs are compared by: those that the kinds of their results name."""
-    known = dict.fromkeys(name for outcome in outcomes for name in outcome.numbers)
-    patterns = [pattern for kind in KINDS for pattern in kind.evaluation.columns]
-    return list(dict.fromkeys(name for pattern in patterns for name in known if fnmatchcase(name, pattern)))
-
-
 def _cells(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
     """The finished runs that differ in nothing but their seed, where there are several."""
     cells: dict[str, list[Outcome]] = {}
@@ -107,7 +100,7 @@ def _over_seeds(cell: list[Outcome]) -> dict[str, tuple[Estimate, float, str]]:
 
 def _range(name: str) -> tuple[float, float]:
     """Between which ends a number of that name lies, as far as any kind of result says."""
-    name = name.removeprefix("validation_")
+    name = name.removeprefix("validation_").replace("/", "_")
     known = (ends for kind in KINDS for pattern, ends in kind.evaluation.ranges.items() if fnmatchcase(name, pattern))
     return next(known, (-math.inf, math.inf))
 
