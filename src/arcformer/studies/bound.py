@@ -149,11 +149,19 @@ class Smooth:
 
     def changes(self, name: str, draws: int) -> Tensor:
         """Draws of a class's substructure as changes of the whitened image, (draws, P), float64."""
-        parameters = self.draws(name, draws)
+        self.drawn[name] = self.draws(name, draws)
+        return self.changed(self.drawn[name])
+
+    def draws(self, name: str, draws: int) -> dict[str, Tensor]:
+        """Parameters of the lens with draws of a class's substructure, (draws, ...) each."""
+        labels = torch.full((draws,), self.preset.classes.index(name))
+        return draw(self.preset, labels, self.seed, *self.names, name, lens=self.lens)
+
+    def changed(self, parameters: dict[str, Tensor]) -> Tensor:
+        """Changes of the whitened image by what is in these parameters beside the smooth lens, (B, P), float64."""
         smooth = {key: value.repeat(2, *[1] * (value.ndim - 1)) for key, value in self.lens.items()}
         # both by the same renderer, so that its rounding cancels
         images = self._white(clean_images(self.preset, parameters) - clean_images(self.preset, smooth)[:1])
-        self.drawn[name] = parameters
         return self._left(images)
 
     def f_sub_error(self, changes: list[Tensor], basis: Tensor, noise: torch.Generator) -> dict[str, NDArray]:
@@ -190,52 +198,22 @@ class Smooth:
             errors = []
             for row in range(min(examples, len(drawn["theta_E"]))):
                 truth = {key: value[row : row + 1] for key, value in known.items()}
-                errors.append(
-                    torch.linalg.inv(self._fisher(population, truth, free) + precision.diag()).diagonal().sqrt()
+                tables = []
+                for key in free:
+                    for step in (FISHER_STEP, -FISHER_STEP):
+                        tables.append(population.rebuilt(truth | {key: truth[key] + step}))
+                changed = {key: torch.cat([table[key] for table in tables]) for key in tables[0]}
+                images = self._clean(
+                    {key: p.repeat(len(tables), *[1] * (p.ndim - 1)) for key, p in self.lens.items()}
+                    | self.sized(changed)
                 )
+                slopes = self._left(self._white(images[0::2] - images[1::2]) / (2 * FISHER_STEP))
+                errors.append(torch.linalg.inv(slopes @ slopes.mT + precision.diag()).diagonal().sqrt())
             expected = torch.stack(errors) * math.sqrt(2 / math.pi)
             return {key: expected[:, k].numpy() for k, key in enumerate(free) if key.startswith("log10")}
         return {}
 
-    def draws(self, name: str, draws: int) -> dict[str, Tensor]:
-        """Parameters of the lens with substructure of a class, (draws, ...) each."""
-        labels = torch.full((draws,), self.preset.classes.index(name))
-        return draw(self.preset, labels, self.seed, *self.names, name, lens=self.lens)
-
-    def length_information(self, name: str, half_lengths: Tensor, vortices: int) -> NDArray[np.float64]:
-        """What the image says of log10 of a vortex's half-length, 1 / dex^2, at each of ``half_lengths`` (L,), arcsec.
-
-        (vortices, L), of some vortices of the class, whose other parameters are unknown within their prior.
-        """
-        population = self.preset.populations[name]
-        assert isinstance(population, Vortex | PublishedVortex)
-        known = population.measurable(self.draws(name, 400))
-        prior = {key: float(value.std()) for key, value in known.items()}
-        free = ["log10_half_length", *(key for key in known if prior[key] > 0 and key != "log10_half_length")]
-        precision = torch.tensor([0.0, *(prior[key] ** -2 for key in free[1:])], dtype=torch.float64).diag()
-        found = []
-        for row in range(vortices):
-            truth = {key: value[row : row + 1] for key, value in known.items()}
-            for length in half_lengths.log10():
-                matrix = self._fisher(population, truth | {"log10_half_length": length[None]}, free) + precision
-                others = torch.linalg.solve(matrix[1:, 1:], matrix[1:, :1]) if len(free) > 1 else matrix[1:, :1]
-                found.append(float(matrix[0, 0] - (matrix[:1, 1:] @ others).sum()))
-        return np.maximum(np.reshape(found, (vortices, -1)), 0.0)
-
-    def _fisher(self, population: Vortex | PublishedVortex, truth: dict[str, Tensor], free: list[str]) -> Tensor:
-        """Fisher's matrix of the ``free`` parameters of one vortex."""
-        tables = []
-        for key in free:
-            for step in (FISHER_STEP, -FISHER_STEP):
-                tables.append(population.rebuilt(truth | {key: truth[key] + step}))
-        changed = {key: torch.cat([table[key] for table in tables]) for key in tables[0]}
-        images = self._clean(
-            {key: p.repeat(len(tables), *[1] * (p.ndim - 1)) for key, p in self.lens.items()} | self._sized(changed)
-        )
-        slopes = self._left(self._white(images[0::2] - images[1::2]) / (2 * FISHER_STEP))
-        return slopes @ slopes.mT
-
-    def _sized(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
+    def sized(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tables with the Einstein radii of the masses in them."""
         masses = {key: value for key, value in tables.items() if key.endswith("_mass")}
         unit = self.preset.geometry.unit_einstein_radius

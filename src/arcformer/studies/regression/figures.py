@@ -153,9 +153,7 @@ def against_length(evaluation: PosteriorEvaluation) -> Figure:
         top = axes.get_ylim()[1]
         if floor is not None:
             axes.plot(floor.half_length, floor.error, color=BLACK, label="floor of the error, with the prior")
-            axes.plot(
-                floor.half_length, floor.sigma, color=GREY, dashes=(4, 2), label="sigma of Fisher's matrix, without it"
-            )
+            axes.plot(floor.half_length, floor.sigma, color=GREY, dashes=(4, 2), label="Fisher's sigma, without it")
             top = max(top, 1.15 * float(floor.error.max()))
         axes.set(xscale="log", ylim=(0, top), xlabel="half-length of the vortex, arcsec", ylabel="dex of the mass")
         axes.legend()
