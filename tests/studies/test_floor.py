@@ -58,7 +58,7 @@ def test_presets_without_noise_or_without_vortices_have_no_floor() -> None:
 
 @pytest.mark.slow
 def test_long_vortices_of_the_benchmark_are_measured_and_short_ones_are_not(monkeypatch) -> None:
-    """Fisher's sigma as another estimate has it: .12 dex at 0.4 arcsec, .22 at 0.3, .41 at 0.225, above 1 below 0.13."""
+    """Fisher's sigma, as another estimate has it: .12 dex at 0.4 arcsec, .22 at 0.3, .41 at 0.225."""
     monkeypatch.setenv("ARCFORMER_EAGER", "1")
     floor = mass_floor(PRESETS.get("deeplense/model-1"), lenses=1, vortices=3, lengths=20)
     for length, sigma in ((0.4, 0.12), (0.3, 0.22), (0.225, 0.41)):
