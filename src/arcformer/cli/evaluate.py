@@ -39,7 +39,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the simulated images and of the intervals.")] = SEED,
     reference: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=FOLDER", help="Labelled images to compare with, in class folders; repeatable."),
+        typer.Option(
+            metavar="NAME=FOLDER",
+            help="Images to compare with, in class folders, or with their targets in the files; repeatable.",
+        ),
     ] = None,
     show: Annotated[
         list[Path] | None, typer.Option(metavar="PATH", help="A file or folder to predict and show; repeatable.")
@@ -52,7 +55,8 @@ def evaluate(
     """Test a run and write its report.
 
     A run on simulated images is tested on new ones of its preset, a run on a folder on the part of it that was kept
-    for the test. The report holds every number with its 95 % interval, and beside them what trivial features reach.
+    for the test. The report holds every number with its 95 % interval, of classes or of posteriors, and beside them
+    what trivial features reach.
 
     Example:
       arcformer evaluate run --out report
