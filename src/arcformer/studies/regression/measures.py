@@ -15,7 +15,7 @@ from scipy import stats
 
 from arcformer.metrics import Estimate, bootstrap, wilson
 
-# places, uniformity and reference_places stand in for ranks, flatness and tarp of arcformer.metrics until these are there
+# places, uniformity and reference_places stand in for ranks, flatness and tarp of arcformer.metrics
 __all__ = ["LEVELS", "RANGES", "bands", "errors", "held", "likelihood", "places", "reference_places", "uniformity"]
 
 Array = NDArray[np.float64]
