@@ -156,7 +156,7 @@ def against_length(evaluation: PosteriorEvaluation) -> Figure:
             axes.plot(floor.half_length, floor.sigma, color=GREY, dashes=(4, 2), label="Fisher's sigma, without it")
             top = max(top, 1.15 * float(floor.error.max()))
         axes.set(xscale="log", ylim=(0, top), xlabel="half-length of the vortex, arcsec", ylabel="dex of the mass")
-        axes.legend()
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     return drawn
 
 
