@@ -1,8 +1,10 @@
-"""Rings whose class is known, and a run whose probabilities are."""
+"""Rings whose class and radius are known, and runs whose probabilities and posteriors are."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from arcformer.batch import LensBatch
 from arcformer.data.transforms import Transform, TransformSection
 from arcformer.studies import conduct
+from arcformer.studies.regression import baseline
 
 CLASSES = ("no_sub", "cdm", "axion")
 
@@ -48,7 +51,8 @@ class Oracle(nn.Module):
         self.probabilities = probabilities
 
     def predict(self, batch: LensBatch) -> Any:
-        return SimpleNamespace(probabilities=self.probabilities(batch))
+        blind = batch.labels is None  # then there is nothing to say, and no oracle is asked
+        return SimpleNamespace(probabilities=torch.zeros(len(batch), 3) if blind else self.probabilities(batch))
 
 
 def guesses(batch: LensBatch, skill: float = 1.5) -> Tensor:
@@ -57,6 +61,82 @@ def guesses(batch: LensBatch, skill: float = 1.5) -> Tensor:
     seeds = [int(name.rpartition("-")[2]) for name in batch.ids]
     noise = torch.stack([torch.randn(3, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     return (skill * nn.functional.one_hot(batch.labels, 3) + noise).softmax(1)
+
+
+TARGETS = ("theta_E", "log10_flux")
+
+
+def with_targets(batch: LensBatch, seed: int = 0) -> LensBatch:
+    """The batch with two targets: one that no image shows, and one that trivial features do."""
+    hidden = torch.randn(len(batch), generator=torch.Generator().manual_seed(seed + 77))
+    targets = torch.stack([1 + 0.2 * hidden, batch.images.sum((1, 2, 3)).log10()], dim=1)
+    return replace(batch, targets=targets, target_names=TARGETS)
+
+
+class Measured(nn.Module):
+    """Says Gaussian posteriors, ``honest`` times as wide as the exact ones, of what an instrument has measured.
+
+    The error of the instrument is ``sigma`` standard deviations of the prior, which is that of the batches that it was
+    shown; of these it knows the truth. The noise of an image is its own.
+    """
+
+    monitor = ("nll", "min")
+    targets = TARGETS
+
+    def __init__(self, *batches: LensBatch, sigma: float = 0.5, honest: float = 1.0, samples: int = 200):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(()))
+        self.sigma, self.honest, self.samples = sigma, honest, samples
+        self.truth = {name: row for batch in batches for name, row in zip(batch.ids, batch.targets, strict=True)}
+        known = torch.stack(list(self.truth.values()))
+        self.middle, self.spread = known.mean(0), known.std(0)
+
+    def predict(self, batch: LensBatch) -> Any:
+        drawn = [torch.Generator().manual_seed(zlib.crc32(name.encode())) for name in batch.ids]
+        truth = (torch.stack([self.truth[name] for name in batch.ids]) - self.middle) / self.spread
+        said = truth + self.sigma * torch.stack([torch.randn(2, generator=noise) for noise in drawn])
+        mean, width = said / (1 + self.sigma**2), self.honest * self.sigma / (1 + self.sigma**2) ** 0.5
+        noise = torch.stack([torch.randn(self.samples, 2, generator=noise) for noise in drawn])
+        found = {"mean": mean, "low": mean - width, "high": mean + width}
+        found = {name: self.middle + self.spread * value for name, value in found.items()}
+        samples = self.middle + self.spread * (mean[:, None] + width * noise)
+        return SimpleNamespace(**found, std=width * self.spread.expand(len(batch), -1), samples=samples)
+
+    def log_prob(self, prediction: Any, values: Tensor) -> Tensor:
+        return torch.distributions.Normal(prediction.mean, prediction.std).log_prob(values).sum(1)
+
+
+class Batches:
+    """A list of batches as a source."""
+
+    def __init__(self, *batches: LensBatch, end: bool = True):
+        self.kept, self.end = batches, end
+        self.classes = batches[0].classes
+
+    @property
+    def batches(self) -> int | None:
+        return len(self.kept) if self.end else None
+
+    def batch(self, k: int) -> LensBatch:
+        return self.kept[k]
+
+
+@pytest.fixture
+def source() -> type[Batches]:
+    return Batches
+
+
+@pytest.fixture
+def measured(run: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SimpleNamespace, LensBatch]]:
+    """``measured(count, ...)``: a run with such posteriors, its training images at hand, and images to test it on."""
+    training = with_targets(make_rings(240, seed=5), seed=5)
+    monkeypatch.setattr(baseline, "open_sources", lambda *_: (Batches(training[:100], training[100:]), None))
+
+    def made(count: int, **options: Any) -> tuple[SimpleNamespace, LensBatch]:
+        batch = with_targets(make_rings(count))
+        return SimpleNamespace(**vars(run) | {"task": Measured(batch, **options)}), batch
+
+    return made
 
 
 @pytest.fixture

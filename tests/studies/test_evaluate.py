@@ -11,22 +11,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 from arcformer.batch import LensBatch
 from arcformer.data.source import BatchSource
 from arcformer.errors import InputError
-from arcformer.studies.evaluate import PICTURED, evaluate
-
-
-class Source:
-    """A list of batches as a source."""
-
-    def __init__(self, *batches, end=True):
-        self.kept, self.end = batches, end
-        self.classes = batches[0].classes
-
-    @property
-    def batches(self):
-        return len(self.kept) if self.end else None
-
-    def batch(self, k):
-        return self.kept[k]
+from arcformer.studies.evaluate import evaluate
+from arcformer.studies.evaluation import PICTURED
 
 
 def test_numbers_are_those_of_scikit_learn(run, rings):
@@ -46,9 +32,9 @@ def test_every_estimate_lies_in_its_interval(run, rings):
         assert estimate.low <= estimate.value <= estimate.high, name
 
 
-def test_a_result_does_not_depend_on_how_the_images_come(run, rings):
+def test_a_result_does_not_depend_on_how_the_images_come(run, rings, source):
     batch = rings(40)
-    parts = Source(batch[:7], batch[7:30], batch[30:])
+    parts = source(batch[:7], batch[7:30], batch[30:])
     assert isinstance(parts, BatchSource)
     whole, split = evaluate(run, [batch], name="test"), evaluate(run, parts, name="test")
     assert whole.estimates == split.estimates
@@ -95,10 +81,10 @@ def test_a_class_without_images_leaves_no_audit_and_says_nothing_of_the_class(ru
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_what_cannot_be_evaluated_is_refused(run, rings):
+def test_what_cannot_be_evaluated_is_refused(run, rings, source):
     batch = rings(6)
     with pytest.raises(InputError, match="needs an end"):
-        evaluate(run, Source(batch, end=False), name="test")
+        evaluate(run, source(batch, end=False), name="test")
     with pytest.raises(InputError, match="there are no images"):
         evaluate(run, [], name="test")
     with pytest.raises(InputError, match="no labels"):
@@ -106,5 +92,5 @@ def test_what_cannot_be_evaluated_is_refused(run, rings):
     with pytest.raises(InputError, match="cdm, no_sub, axion, in this order; the run knows no_sub, cdm, axion"):
         evaluate(run, [replace(batch, classes=("cdm", "no_sub", "axion"))], name="test")
     run.task.predict = lambda batch: SimpleNamespace(images=batch.images)
-    with pytest.raises(InputError, match="Oracle predicts no probabilities"):
+    with pytest.raises(InputError, match="predicts nothing that an evaluation can measure: neither probab"):
         evaluate(run, [batch], name="test")

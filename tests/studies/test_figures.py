@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from arcformer.batch import LensBatch
-from arcformer.studies import figures
+from arcformer.studies.classification import figures
 from arcformer.studies.evaluate import evaluate
+from arcformer.studies.figures import learning_curve
 from arcformer.studies.pictures import image_grid, portrait
 from arcformer.studies.style import colours, png_uri, svg_uri
 
@@ -47,14 +48,14 @@ def test_reliability_draws_a_point_for_each_bin_with_images_and_counts_them_all(
 def test_the_learning_curve_counts_images_and_rings_the_best():
     log = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": None}, {"step": 3, "loss": 0.5}]
     log += [{"step": step, "validation": {"auroc": 0.1 * step, "nll": 9}} for step in (1, 3)]
-    loss, auroc = figures.learning_curve(log, "auroc", images_per_step=64, best_step=3).axes
+    loss, auroc = learning_curve(log, "auroc", images_per_step=64, best_step=3).axes
     assert loss.lines[0].get_xdata().tolist() == [64, 192]
     assert auroc.lines[0].get_ydata().tolist() == pytest.approx([0.1, 0.3])
     assert auroc.lines[1].get_xdata().tolist() == [192]
 
 
 def test_a_run_without_a_log_line_still_draws():
-    assert svg_uri(figures.learning_curve([], "auroc", 64))
+    assert svg_uri(learning_curve([], "auroc", 64))
 
 
 def test_images_stand_in_the_row_of_their_class(rings):

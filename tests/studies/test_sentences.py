@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 
 from arcformer.metrics import Estimate
-from arcformer.studies import sentences
+from arcformer.studies.classification import sentences
 from arcformer.studies.evaluate import evaluate
+from arcformer.studies.sentences import with_interval
 
 
 @pytest.fixture
@@ -17,15 +18,18 @@ def with_accuracy(evaluation, *ends):
 
 
 def test_numbers_carry_their_interval():
-    assert sentences.with_interval(Estimate(0.93149, 0.92449, 0.9384)) == "0.931 [0.924, 0.938]"
-    assert sentences.with_interval(Estimate(float("nan"), float("nan"), float("nan"))) == "not defined"
+    assert with_interval(Estimate(0.93149, 0.92449, 0.9384)) == "0.931 [0.924, 0.938]"
+    assert with_interval(Estimate(float("nan"), float("nan"), float("nan"))) == "not defined"
+    assert with_interval(Estimate(0.5, float("nan"), float("nan"))) == "0.500"
+    assert with_interval(Estimate(0.00123, 0.00118, 0.00131)) == "0.00123 [0.00118, 0.00131]"
+    assert with_interval(Estimate(2.5e12, 2.4e12, 2.6e12)) == "2.500e+12 [2.400e+12, 2.600e+12]"
 
 
 def test_the_summary_names_images_classes_and_numbers(evaluation):
     text = sentences.summary(evaluation)
     assert text.startswith("On 90 rings, the network tells no_sub, cdm and axion apart")
     for estimate in (evaluation.report.auc, evaluation.report.accuracy, evaluation.leaks.linear):
-        assert sentences.with_interval(estimate) in text
+        assert with_interval(estimate) in text
     assert "too few" in sentences.summary(replace(evaluation, leaks=None, above_leaks=None))
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from arcformer.data.folders import FolderBatches
     from arcformer.data.source import BatchSource
     from arcformer.data.stored import StoredBatches
+    from arcformer.predict import Predicted
     from arcformer.studies.report import PredictedImage
     from arcformer.training import Run
 
@@ -23,6 +24,9 @@ __all__ = ["evaluate"]
 
 COUNT, SEED = 3000, 1
 TEST = "test"
+
+PLACE = ("path", "centre_y", "centre_x", "pixel_scale", "notes")
+"""Columns of a prediction that are no result."""
 
 
 def evaluate(
@@ -35,7 +39,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the simulated images and of the intervals.")] = SEED,
     reference: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=FOLDER", help="Labelled images to compare with, in class folders; repeatable."),
+        typer.Option(
+            metavar="NAME=FOLDER",
+            help="Images to compare with, in class folders, or with their targets in the files; repeatable.",
+        ),
     ] = None,
     show: Annotated[
         list[Path] | None, typer.Option(metavar="PATH", help="A file or folder to predict and show; repeatable.")
@@ -48,7 +55,8 @@ def evaluate(
     """Test a run and write its report.
 
     A run on simulated images is tested on new ones of its preset, a run on a folder on the part of it that was kept
-    for the test. The report holds every number with its 95 % interval, and beside them what trivial features reach.
+    for the test. The report holds every number with its 95 % interval, of classes or of posteriors, and beside them
+    what trivial features reach.
 
     Example:
       arcformer evaluate run --out report
@@ -58,7 +66,6 @@ def evaluate(
 
     from arcformer.studies.evaluate import evaluate as measure
     from arcformer.studies.report import check_folder, write_report
-    from arcformer.studies.sentences import agreement, summary
     from arcformer.training import load
 
     if pixel_scale is not None and not 0 < pixel_scale < math.inf:
@@ -76,7 +83,7 @@ def evaluate(
         for name, images in references.items()
     ]
     report, numbers = write_report(out, run, [first, *others], shown, command=given(context))
-    for sentence in (summary(first), *(agreement(first, other) for other in others)):
+    for sentence in (first.summary(), *(other.agreement(first) for other in others)):
         say(sentence)
     say(f"report: {report}\nnumbers: {numbers}")
 
@@ -133,7 +140,9 @@ def _shown(run: Run, paths: list[Path], skip_bad: bool, pixel_scale: float | Non
         run, paths, skip_bad=skip_bad, progress=lambda paths: track(paths, "predicting"), pixel_scale=pixel_scale
     )
     left_out(predictions.skipped, predictions.junk, "shown: ")
-    return [
-        PredictedImage(found.path.name, found.probabilities, found.notes, found.picture())
-        for found in predictions.found
-    ]
+    return [PredictedImage(found.path.name, _says(found), found.notes, found.picture()) for found in predictions.found]
+
+
+def _says(found: Predicted) -> dict[str, str | float]:
+    """What the run says of an image: probabilities of classes, or else the columns of its task."""
+    return dict(found.probabilities) or {name: value for name, value in found.row.items() if name not in PLACE}

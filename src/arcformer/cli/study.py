@@ -20,9 +20,8 @@ __all__ = ["study"]
 FAILED = 1
 """The exit code where a run has failed."""
 
-TESTED = ("auroc", "accuracy", "auroc_above_leak")
 COST = ("parameters", "seconds", "seconds_before", "images_per_second")
-"""What is shown on the terminal; the files hold all numbers."""
+"""What is shown on the terminal beside the result; the files hold all numbers."""
 
 
 def study(
@@ -79,13 +78,17 @@ def study(
 
 def _show(asked: Study, found: Sequence[Outcome]) -> None:
     """The numbers that a comparison is about, of every run and of every cell of several seeds."""
+    from arcformer.studies.evaluate import told_by
     from arcformer.studies.results import seed_rows
     from arcformer.tasks import TASKS
 
     monitors = {TASKS.get(one.planned.config.task.name).monitor[0] for one in found if not one.planned.first}
-    metrics = TESTED if asked.test else [f"validation_{name}" for name in sorted(monitors)]
-    reached = dict.fromkeys(name for one in found for name in one.numbers if name.startswith("images_to_"))
-    known = {name for one in found for name in one.numbers}
+    known = dict.fromkeys(name for one in found for name in one.numbers)
+    validated = [name for name in known if name.startswith("validation_")]
+    tested = [name for name in known if name not in validated]
+    watched = [f"validation_{name}" for name in sorted(monitors)]
+    metrics = told_by(tested) if asked.test else list(dict.fromkeys([*watched, *told_by(validated)]))
+    reached = [name for name in known if name.startswith("images_to_")]
     names = [*metrics, *reached, *(name for name in COST if name in known)]
     rows = [
         (*_axes(one), one.state, *(_cell(one.numbers[name]) if name in one.numbers else "" for name in names))

@@ -95,13 +95,20 @@ def _progress_kept(folder: Path) -> str:
 
 
 def _summary(run: Run) -> str:
+    from arcformer.studies.evaluate import told_by
+
     facts, (metric, _) = run.metrics, run.task.monitor
     minutes, seconds = divmod(round(facts["seconds"]), 60)
-    value = facts["validation"][metric]
+    validated = facts["validation"]
+    told = dict.fromkeys([metric, *told_by(validated)])
     return (
-        f"validation {metric} {'not a number' if value is None else f'{value:.4f}'}, "
+        f"validation {', '.join(f'{name} {_number(validated[name])}' for name in told)}; "
         f"weights of step {facts['best_step']} of {run.config.training.steps}\n"
         f"{facts['images_seen']:,} images seen, {facts['images_per_second']:,.0f} images/s, "
         f"{minutes} min {seconds:02d} s on {facts['device']}, {facts['waiting_for_data']:.1%} of it without images\n"
         f"run: {run.folder}"
     )
+
+
+def _number(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.4g}"

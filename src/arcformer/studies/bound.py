@@ -34,7 +34,7 @@ from arcformer.sim.preset import Preset
 from arcformer.sim.render import clean_images, draw, draw_lens
 from arcformer.sim.substructure import PublishedVortex, Vortex
 
-__all__ = ["Bound", "information_bound"]
+__all__ = ["Bound", "Smooth", "information_bound"]
 
 STEP = 1e-4
 """Of a parameter, for a derivative: of its own unit, or of its value where that is above 1."""
@@ -95,7 +95,7 @@ def information_bound(
     errors: dict[str, list[NDArray[np.float64]]] = {}
     modes = []
     for number in progress(range(lenses)):
-        smooth = _Smooth(preset, seed, number, refitted)
+        smooth = Smooth(preset, seed, number, refitted)
         changes = [smooth.changes(name, draws) for name in preset.classes]
         basis = _modes(torch.cat([change[: draws // 2] for change in changes]))
         modes.append(basis.shape[1])
@@ -117,8 +117,17 @@ def information_bound(
     )
 
 
-class _Smooth:
-    """One smooth lens of a preset as it is observed, and what of a change of its image is left when it is refitted."""
+class Smooth:
+    """One smooth lens of a preset as it is observed, and what of a change of its image is left when it is refitted.
+
+    Args:
+        preset: one with noise.
+        seed, number: of the lens.
+        refitted: as for ``information_bound``.
+
+    Raises:
+        InputError: a preset without noise.
+    """
 
     def __init__(self, preset: Preset, seed: int, number: int, refitted: bool):
         self.preset, self.seed, self.names = preset, seed, ("bound", number)
@@ -140,12 +149,19 @@ class _Smooth:
 
     def changes(self, name: str, draws: int) -> Tensor:
         """Draws of a class's substructure as changes of the whitened image, (draws, P), float64."""
+        self.drawn[name] = self.draws(name, draws)
+        return self.changed(self.drawn[name])
+
+    def draws(self, name: str, draws: int) -> dict[str, Tensor]:
+        """Parameters of the lens with draws of a class's substructure, (draws, ...) each."""
         labels = torch.full((draws,), self.preset.classes.index(name))
-        parameters = draw(self.preset, labels, self.seed, *self.names, name, lens=self.lens)
+        return draw(self.preset, labels, self.seed, *self.names, name, lens=self.lens)
+
+    def changed(self, parameters: dict[str, Tensor]) -> Tensor:
+        """Changes of the whitened image by what is in these parameters beside the smooth lens, (B, P), float64."""
         smooth = {key: value.repeat(2, *[1] * (value.ndim - 1)) for key, value in self.lens.items()}
         # both by the same renderer, so that its rounding cancels
         images = self._white(clean_images(self.preset, parameters) - clean_images(self.preset, smooth)[:1])
-        self.drawn[name] = parameters
         return self._left(images)
 
     def f_sub_error(self, changes: list[Tensor], basis: Tensor, noise: torch.Generator) -> dict[str, NDArray]:
@@ -189,7 +205,7 @@ class _Smooth:
                 changed = {key: torch.cat([table[key] for table in tables]) for key in tables[0]}
                 images = self._clean(
                     {key: p.repeat(len(tables), *[1] * (p.ndim - 1)) for key, p in self.lens.items()}
-                    | self._sized(changed)
+                    | self.sized(changed)
                 )
                 slopes = self._left(self._white(images[0::2] - images[1::2]) / (2 * FISHER_STEP))
                 errors.append(torch.linalg.inv(slopes @ slopes.mT + precision.diag()).diagonal().sqrt())
@@ -197,7 +213,7 @@ class _Smooth:
             return {key: expected[:, k].numpy() for k, key in enumerate(free) if key.startswith("log10")}
         return {}
 
-    def _sized(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
+    def sized(self, tables: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tables with the Einstein radii of the masses in them."""
         masses = {key: value for key, value in tables.items() if key.endswith("_mass")}
         unit = self.preset.geometry.unit_einstein_radius

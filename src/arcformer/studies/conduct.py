@@ -16,7 +16,7 @@ from filelock import SoftFileLock, Timeout
 from arcformer.config import flat, read, write
 from arcformer.disk import unwritable, whole
 from arcformer.errors import InputError
-from arcformer.studies.evaluate import as_json, evaluate
+from arcformer.studies.evaluate import evaluate
 from arcformer.studies.place import Outcome, Place, outcomes, places
 from arcformer.studies.plan import Planned, and_more, plan
 from arcformer.studies.results import write_results
@@ -190,13 +190,12 @@ def _test(trained: Run, test: TestSection, path: Path) -> None:
         images = open_test(seen, split, count=count, seed=test.seed, device=device)
     trained.task.to(device)
     found = evaluate(trained, images, name="test", seed=test.seed)
-    numbers = {name: as_json(estimate) for name, estimate in found.estimates.items()}
     facts = {
         "images": len(found),
         "preset": data.preset,
         "test": test.model_dump(mode="json"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "numbers": numbers,
+        "numbers": found.numbers(),
     }
     with whole(path) as unfinished:
         unfinished.write_text(json.dumps(facts, indent=2) + "\n")

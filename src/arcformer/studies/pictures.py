@@ -80,9 +80,15 @@ def signed_layer(planes: Tensor, label: str) -> Layer:
 
 
 def image_grid(batch: LensBatch, behind: Sequence[Layer] = ()) -> Figure:
-    """Images of each class in a row of their own, all in one stretch, and in the rows below what is behind them."""
-    assert batch.labels is not None
-    members = [(batch.labels == k).nonzero()[:, 0].tolist() for k in range(len(batch.classes))]
+    """Images of each class in a row of their own, all in one stretch, and in the rows below what is behind them.
+
+    A class without images has no row; images without classes are in one.
+    """
+    labels = torch.zeros(len(batch), dtype=torch.int64) if batch.labels is None else batch.labels
+    names = batch.classes if batch.labels is not None else ("",)
+    rows = {name: (labels == k).nonzero()[:, 0].tolist() for k, name in enumerate(names)}
+    rows = {name: images for name, images in rows.items() if images}
+    members, tints = list(rows.values()), colours(names)
     columns = max(map(len, members))
     layers = [light_layer(batch.images, batch.unit, batch.mask), *behind]
     drawn_layers: list[AxesImage | None] = [None] * len(layers)
@@ -90,15 +96,14 @@ def image_grid(batch: LensBatch, behind: Sequence[Layer] = ()) -> Figure:
         grid = drawn.subplots(len(members) * len(layers), columns, squeeze=False)
         for axes in grid.flat:
             _frameless(axes)
-        for k, name in enumerate(batch.classes):
-            tint = colours(batch.classes)[name]
+        for k, name in enumerate(rows):
             for at, layer in enumerate(layers):
                 row = grid[k * len(layers) + at]
                 for column, (axes, image) in enumerate(zip(row, members[k], strict=False)):
                     scale = _scale(batch, image) if column == at == 0 else None
                     drawn_layers[at] = _show(axes, layer, image, scale)
                 if at == 0:
-                    row[0].set_ylabel(name, color=tint, fontsize=11, fontweight="bold")
+                    row[0].set_ylabel(name, color=tints[name], fontsize=11, fontweight="bold")
         for at, (layer, image) in enumerate(zip(layers, drawn_layers, strict=True)):
             if image is not None:
                 if len(layers) == 1:

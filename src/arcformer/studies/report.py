@@ -7,36 +7,26 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from arcformer.disk import whole
 from arcformer.errors import InputError
 from arcformer.sim.presets import PRESETS
-from arcformer.studies import figures, sentences
-from arcformer.studies.evaluate import Evaluation, as_json
-from arcformer.studies.leaks import FEATURES
+from arcformer.studies import figures
+from arcformer.studies.evaluation import Evaluation
 from arcformer.studies.pictures import image_grid
-from arcformer.studies.style import colours, data_uri, png_uri, svg_uri
+from arcformer.studies.sentences import with_interval
+from arcformer.studies.style import data_uri, png_uri, svg_uri
 
 if TYPE_CHECKING:
     from arcformer.training import Run
 
 __all__ = ["PredictedImage", "check_folder", "write_report"]
-
-HEADLINES = {
-    "auroc": "AUC, macro one-vs-rest",
-    "leak_auroc": "AUC of trivial features, logistic regression",
-    "leak_auroc_boosted": "AUC of trivial features, boosted trees",
-    "auroc_above_leak": "AUC above logistic regression, same images",
-    "accuracy": "accuracy",
-    "ece": "expected calibration error",
-    "nll": "negative log likelihood, nats",
-}
 
 
 @dataclass(frozen=True)
@@ -45,13 +35,13 @@ class PredictedImage:
 
     Attributes:
         name: the file, or what else it is called.
-        probabilities: of each class.
+        says: what the run says of it: columns of the table, as the probability of each class.
         notes: lines on what is unusual about it, as that it lies outside what the network has seen.
         picture: a PNG, its bytes or where it lies.
     """
 
     name: str
-    probabilities: Mapping[str, float]
+    says: Mapping[str, str | float]
     notes: Sequence[str] = ()
     picture: bytes | Path | None = None
 
@@ -123,78 +113,77 @@ def check_folder(folder: str | Path, run: Run) -> str:
 
 
 def metrics_json(run: Run, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Every estimate as ``{"value", "low", "high"}`` under a flat name, and under ``facts`` what has no uncertainty."""
+    """Every estimate under a flat name, as ``Evaluation.numbers`` gives it.
+
+    Under ``facts`` is what has no uncertainty; under ``tables``, where there are any, what is no single number.
+    """
     numbers: dict[str, Any] = {}
     facts: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
     for place, evaluation in enumerate(evaluations):
         prefix = f"{evaluation.name}_" if place else ""
-        named = {f"{prefix}{name}": as_json(estimate) for name, estimate in evaluation.estimates.items()}
+        named = {f"{prefix}{name}": number for name, number in evaluation.numbers().items()}
         if numbers.keys() & named.keys():
             taken = min(numbers.keys() & named.keys())
             raise InputError(
                 f"an evaluation called {evaluation.name!r} has a {taken} as the first one has: name it anew"
             )
         numbers |= named
+        tables |= {f"{prefix}{name}": rows for name, rows in evaluation.tables.items()}
         facts |= {
             f"{prefix}images": len(evaluation),
             f"{prefix}about": evaluation.about,
             f"{prefix}seed": evaluation.seed,
             f"{prefix}images_per_second": round(evaluation.images_per_second, 1),
         }
+    numbers |= {"tables": tables} if tables else {}
     return numbers | {"facts": facts | {"preset": run.config.data.preset, "training": run.metrics}}
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """An evaluation with all that the page shows of it."""
-
-    evaluation: Evaluation
-    grid: str
-    roc: str
-    confusion: str
-    reliability: str
-    counts: dict[str, int]
-    leaks: str
-    calibration: str
-    agreement: str | None
-
-
-def _shown(evaluation: Evaluation, first: Evaluation) -> _Shown:
-    counts = np.bincount(evaluation.labels, minlength=len(evaluation.classes)).tolist()
-    return _Shown(
-        evaluation=evaluation,
-        grid=png_uri(image_grid(evaluation.pictured)),
-        roc=svg_uri(figures.roc(evaluation)),
-        confusion=svg_uri(figures.confusion(evaluation)),
-        reliability=svg_uri(figures.reliability(evaluation)),
-        counts=dict(zip(evaluation.classes, counts, strict=True)),
-        leaks=sentences.leaks(evaluation),
-        calibration=sentences.calibration(evaluation),
-        agreement=None if evaluation is first else sentences.agreement(first, evaluation),
-    )
 
 
 def _page(run: Run, evaluations: Sequence[Evaluation], predictions: Sequence[PredictedImage], command: str) -> str:
     first = evaluations[0]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["estimate"] = sentences.with_interval
-    template = environment.from_string(
-        files("arcformer.studies").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return template.render(
+    environment.filters |= {"estimate": with_interval, "said": _said}
+    return environment.get_template("report.html.jinja").render(
         run=run,
         config=(run.folder / "config.toml").read_text(encoding="utf-8"),
         preset=PRESETS.get(run.config.data.preset),
-        summary=sentences.summary(first),
-        headlines=HEADLINES,
-        features=FEATURES,
+        part_name=first.part,
+        summary=first.summary(),
+        headlines=first.headlines,
+        important=[name for name in first.headlines if any(fnmatchcase(name, kind) for kind in first.important)],
         results=[_shown(evaluation, first) for evaluation in evaluations],
-        colours=colours(first.classes),
         learning_curve=_learning_curve(run),
         predictions=predictions,
+        told=dict.fromkeys(name for image in predictions for name in image.says),
         command=command,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _shown(evaluation: Evaluation, first: Evaluation) -> dict[str, Any]:
+    """An evaluation with all that the page shows of it."""
+    return {
+        "evaluation": evaluation,
+        "grid": png_uri(image_grid(evaluation.pictured)),
+        "agreement": None if evaluation is first else evaluation.agreement(first),
+        "colours": {},
+        **evaluation.drawn(),
+    }
+
+
+def _template(name: str) -> str:
+    return files("arcformer.studies").joinpath(*name.split("/")).read_text(encoding="utf-8")
+
+
+def _said(value: str | float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _learning_curve(run: Run) -> str | None:

@@ -7,20 +7,19 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from arcformer.disk import whole
 from arcformer.metrics import Estimate, mean
+from arcformer.studies.evaluate import KINDS
 from arcformer.studies.place import Number, Outcome
 
 __all__ = ["flat_rows", "run_rows", "seed_rows", "write_results"]
 
 LAST = ("device", "commit", "folder", "note")
 """Columns to the right of the numbers."""
-
-PROPORTIONS = ("accuracy", "auroc", "ece", "f1", "leak_auroc", "precision", "recall")
-"""How the names of numbers begin that lie between 0 and 1; ``auroc_above_leak`` is a difference."""
 
 Row = dict[str, Any]
 
@@ -100,9 +99,10 @@ def _over_seeds(cell: list[Outcome]) -> dict[str, tuple[Estimate, float, str]]:
 
 
 def _range(name: str) -> tuple[float, float]:
-    """Between which ends a number of that name lies."""
-    proportion = name.removeprefix("validation_").startswith(PROPORTIONS) and name != "auroc_above_leak"
-    return (0.0, 1.0) if proportion else (-math.inf, math.inf)
+    """Between which ends a number of that name lies, as far as any kind of result says."""
+    name = name.removeprefix("validation_").replace("/", "_")
+    known = (ends for kind in KINDS for pattern, ends in kind.evaluation.ranges.items() if fnmatchcase(name, pattern))
+    return next(known, (-math.inf, math.inf))
 
 
 def _about(outcome: Outcome, seed: bool = True) -> str:

@@ -6,17 +6,20 @@ import base64
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.figure import Figure
 
-__all__ = ["BLACK", "GREY", "colours", "data_uri", "figure", "png", "png_uri", "svg_uri", "written"]
+__all__ = ["BLACK", "GREY", "SQUARE", "colours", "data_uri", "figure", "png", "png_uri", "svg_uri", "written"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008): told apart by people with any of the usual colour deficiencies."""
 
 BLACK, GREY = "#222222", "#8A8A8A"
+
+SQUARE = 3.1
+"""Side of a square panel, inches."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -45,10 +48,10 @@ STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def figure(width: float, height: float) -> Iterator[Figure]:
+def figure(width: float, height: float, *, layout: Literal["constrained"] | None = "constrained") -> Iterator[Figure]:
     """An empty figure of this size, inches, to draw in while the style holds."""
     with matplotlib.rc_context(STYLE):
-        yield Figure(figsize=(width, height), layout="constrained")
+        yield Figure(figsize=(width, height), layout=layout)
 
 
 def colours(classes: Sequence[str]) -> dict[str, str]:

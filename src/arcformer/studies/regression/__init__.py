@@ -1,0 +1,1 @@
+"""Posteriors measured: errors, coverage and calibration, and what needs no network on the same images."""

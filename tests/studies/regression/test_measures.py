@@ -1,0 +1,98 @@
+"""Numbers of posteriors, held to what is known: exact posteriors, biased ones, and scikit-learn."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+from arcformer.studies.regression.measures import (
+    LEVELS,
+    bands,
+    errors,
+    held,
+    likelihood,
+    places,
+    reference_places,
+    uniformity,
+)
+
+IMAGES, SAMPLES = 2000, 199
+NAMES = ["a", "b"]
+
+
+def posteriors(honest: float = 1.0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth (N, 2), and mean and samples of the exact Gaussian posterior, made wider and shifted, in its widths."""
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=(IMAGES, 2))
+    mean = (truth + 0.7 * rng.normal(size=truth.shape)) / (1 + 0.7**2)
+    width = 0.7 / math.sqrt(1 + 0.7**2)
+    mean = mean + shift * width
+    return truth, mean, mean[:, None] + honest * width * rng.normal(size=(IMAGES, SAMPLES, 2))
+
+
+def test_errors_are_those_of_scikit_learn() -> None:
+    truth, mean, samples = posteriors(shift=0.3)
+    found = errors(mean, np.median(samples, 1), samples.std(1), truth, NAMES, 0)
+    for k, name in enumerate(NAMES):
+        y, p = truth[:, k], mean[:, k]
+        assert found[f"mae_{name}"].value == pytest.approx(mean_absolute_error(y, p))
+        assert found[f"rmse_{name}"].value == pytest.approx(root_mean_squared_error(y, p))
+        assert found[f"r2_{name}"].value == pytest.approx(r2_score(y, p))
+        assert found[f"bias_{name}"].value == pytest.approx((p - y).mean())
+        assert found[f"scatter_{name}"].value == pytest.approx((p - y).std())
+    assert all(found[name].low < found[name].value < found[name].high for name in found)
+
+
+def test_a_target_that_never_varies_has_no_r2() -> None:
+    found = errors(*[np.ones((5, 1))] * 4, ["a"], 0)
+    assert math.isnan(found["r2_a"].value)
+
+
+def test_exact_posteriors_hold_what_they_say_and_their_ranks_are_flat() -> None:
+    truth, _, samples = posteriors()
+    place, nearer = places(samples, truth), reference_places(samples, truth, 0)
+    for k in range(2):
+        counts, p = uniformity(place[:, k])
+        assert counts.sum() == IMAGES
+        assert p > 0.01
+    for level in LEVELS:
+        for name in NAMES:
+            share = held(place, NAMES)[f"coverage_{level}_{name}"]
+            assert share.low - 0.005 < level / 100 < share.high + 0.005
+    found = likelihood(np.zeros(IMAGES), nearer, 0)
+    assert found["tarp_p"].value > 0.01
+    assert found["tarp_deviation"].value < 0.04
+
+
+@pytest.mark.parametrize(("honest", "shift"), [(0.6, 0.0), (1.6, 0.0), (1.0, 0.4)])
+def test_wrong_posteriors_are_found_out(honest: float, shift: float) -> None:
+    truth, _, samples = posteriors(honest, shift)
+    place, nearer = places(samples, truth), reference_places(samples, truth, 0)
+    assert uniformity(place[:, 0])[1] < 1e-6
+    if honest != 1:  # to TARP with random points, a shift alone may look the same from both sides
+        assert likelihood(np.zeros(IMAGES), nearer, 0)["tarp_p"].value < 0.01
+        expected = 2 * stats.norm.cdf(honest * stats.norm.ppf(0.84)) - 1
+        assert held(place, NAMES)["coverage_68_a"].value == pytest.approx(expected, abs=0.03)
+
+
+def test_a_truth_beyond_all_samples_is_placed_at_an_end() -> None:
+    samples = np.linspace(-1, 1, 9)[None, :, None]
+    ends = [float(places(samples, np.array([[value]]))[0, 0]) for value in (-5, 0.01, 5)]
+    assert ends == pytest.approx([0.05, 0.55, 0.95])
+    assert places(samples, np.array([[0.0]]))[0, 0] == pytest.approx(0.5)  # a tie
+
+
+def test_bins_hold_every_image_once_and_find_a_slope() -> None:
+    rng = np.random.default_rng(0)
+    along = rng.uniform(2, 4, 800)
+    rows = bands(0.1 * (along - 3) + 0.01 * rng.normal(size=800), np.full(800, 0.2), along, 0)
+    assert [row["images"] for row in rows] == [100] * 8
+    assert all(first["high"] < second["low"] for first, second in itertools.pairwise(rows))
+    for row in rows:
+        assert row["bias"].value == pytest.approx(0.1 * (row["middle"] - 3), abs=0.01)
+        assert row["width"].value == pytest.approx(0.2)
