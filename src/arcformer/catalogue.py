@@ -64,6 +64,6 @@ def catalogue_of(out: Path) -> Path:
 
 
 def origin(run: Run, part: str = "") -> dict[str, str]:
-    """Where numbers come from: the folder of a run and the SHA-256 of its weights, or of those of a part of its task."""
+    """Where numbers come from: the folder of a run, and the SHA-256 of the weights of its task or of a part of it."""
     module = run.task.get_submodule(part)
     return {"run": str(run.folder), "weights": digest_of(module.state_dict())}

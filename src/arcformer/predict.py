@@ -16,7 +16,7 @@ from torch import Tensor
 from arcformer.batch import LensBatch
 from arcformer.catalogue import catalogue_of, origin, write_catalogued
 from arcformer.data.files import FORMATS, find_images
-from arcformer.disk import unwritable, whole
+from arcformer.disk import replaceable, unwritable, whole
 from arcformer.errors import InputError
 from arcformer.seen import Seen, device_of, targets_of, through
 from arcformer.sim.presets import PRESETS, Preset
@@ -66,7 +66,8 @@ class Predicted:
 
         Where lens and source are estimated, also the lenses that it may be, rendered anew, and what is left.
         """
-        if describes(self.posterior) and self.image.pixel_scale is not None:
+        scale = self.image.pixel_scale
+        if describes(self.posterior) and scale is not None and bool(scale.isfinite()):
             return png(predictive_picture(predictive(self.image, self.posterior, self.preset)))
         said = [f"{name} {self.row[name]:.3g}" for name in self.posterior if isinstance(self.row.get(name), float)]
         return png(portrait(self.image, self.probabilities or None, caption=", ".join(said)))
@@ -224,17 +225,8 @@ def _picture_names(paths: Sequence[Path]) -> list[str]:
 
 def check_folder(folder: Path) -> list[Path]:
     """The files of earlier predictions in ``folder``; raises ``InputError`` where it is no folder or holds others."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; expected a folder for the predictions")
-    there = sorted(folder.iterdir()) if folder.exists() else []
     ours = {TABLE, SKIPPED, SAMPLES, catalogue_of(Path(SAMPLES)).name, *_pictures_in(folder / TABLE)}
-    foreign = [path.name for path in there if path.name not in ours or path.is_dir()]
-    if foreign or (there and not (folder / TABLE).exists()):
-        raise InputError(
-            f"{folder} holds something else, as {(foreign or [there[0].name])[0]}, and nothing is overwritten: "
-            "name a new folder"
-        )
-    return there
+    return replaceable(folder, ours, TABLE, "the predictions")
 
 
 def _pictures_in(table: Path) -> set[str]:

@@ -28,15 +28,15 @@ def test_what_is_drawn_is_distributed_as_the_prior_of_its_name(preset):
     preset = PRESETS.get(preset)
     vary = 0
     for name in dict.fromkeys((*preset.targets, "theta_E", "source_x", "source_size", "log10_source_size", "gamma1")):
-        try:
-            prior = prior_of(preset, name)
-        except InputError as error:
-            assert "is the same in all images" in str(error) or "another prior" in str(error)
+        values = drawn(preset, name)
+        if values.unique().numel() < 3:
+            with pytest.raises(InputError, match=r"is the same in all images|another prior"):
+                prior_of(preset, name)
             continue
+        prior = prior_of(preset, name)
         vary += 1
         shares = torch.linspace(0.001, 0.999, 2000, dtype=torch.float64)
         expected = prior.quantile(shares)
-        values = drawn(preset, name)
         ranks = torch.searchsorted(expected, values).double() / len(shares)
         assert stats.kstest(ranks.numpy(), "uniform").pvalue > 1e-3, name
         assert bool(prior.log_prob(values).isfinite().all()), name

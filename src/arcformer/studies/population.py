@@ -63,6 +63,12 @@ class Density:
     values: NDArray[np.float64]
     density: NDArray[np.float64]
 
+    @classmethod
+    def of(cls, values: Tensor, log: Tensor) -> Density:
+        """From its logarithm (F,) up to a constant."""
+        density = (log - log.max()).exp().numpy()
+        return cls(values.numpy(), density / trapezoid(density, values.numpy()))
+
     @property
     def mean(self) -> float:
         return float(trapezoid(self.values * self.density, self.values))
@@ -103,6 +109,11 @@ class Ratios:
         return self.prior.quantile(_shares(self.log.shape[1]))
 
     @property
+    def posteriors(self) -> list[Density]:
+        """That of each lens alone."""
+        return [Density.of(self.values, one + self.prior.log_prob(self.values)) for one in self.log]
+
+    @property
     def narrow(self) -> Tensor:
         """(N,), the lenses whose likelihood lies on fewer than three places of the grid, by its entropy."""
         log = self.log.log_softmax(1)
@@ -140,7 +151,7 @@ def log_ratios(
         raise InputError(f"the run does not estimate {target!r}; {near(target, names)}")
     column = names.index(target)
     prediction = task.predict(batch)
-    # no two predictions have more in common than they need, or a row of the grid would carry hundreds of samples
+    # every place of the grid takes a row of the prediction: without hundreds of samples, which no density depends on
     light = replace(prediction, samples=prediction.samples[:, :1])
     given = light.samples if len(names) == 1 else _conditions(task, batch, others, seed)
     values = prior.quantile(_shares(grid))
@@ -167,8 +178,7 @@ def shared(ratios: Ratios) -> Density:
     inside = fine[curve(fine) > curve(fine).max() - DEEP]
     fine = np.linspace(inside[0], inside[-1], 4096)
     values = ratios.prior.quantile(_share(torch.from_numpy(fine)))
-    log = curve(fine) + ratios.prior.log_prob(values).numpy()
-    return _normalised(values.numpy(), np.exp(log - log.max()))
+    return Density.of(values, torch.from_numpy(curve(fine)) + ratios.prior.log_prob(values))
 
 
 def scattered(ratios: Ratios, *, means: int = 64, spreads: int = 48) -> tuple[Density, Density]:
@@ -198,10 +208,9 @@ def scattered(ratios: Ratios, *, means: int = 64, spreads: int = 48) -> tuple[De
         if not last:
             m = _closer(m, log.max(1), np.linspace)
             s = _closer(s, log.max(0), np.geomspace)
-    density = np.exp(log)
-    by_mean = trapezoid(density, np.log(s), axis=1)
-    by_spread = trapezoid(density, m, axis=0) / s
-    return _normalised(m, by_mean), _normalised(s, by_spread)
+    by_mean = trapezoid(np.exp(log), np.log(s), axis=1)
+    by_spread = trapezoid(np.exp(log), m, axis=0) / s
+    return Density(m, by_mean / trapezoid(by_mean, m)), Density(s, by_spread / trapezoid(by_spread, s))
 
 
 def _places(grid: int) -> Tensor:
@@ -228,16 +237,15 @@ def _marginal(task: Any, prediction: Any, given: Tensor, column: int, values: Te
     """Log density (K, G) of one image's target with the others as in ``given`` (K, P), up to a constant for each."""
     places = given[:, None].repeat(1, len(values), 1)
     places[..., column] = values.to(places)
-    parts = places.flatten(0, 1).split(ROWS)
-    found = [task.log_prob(prediction.map(lambda t: t.expand(len(part), *t.shape[1:])), part) for part in parts]
+    found = [task.log_prob(_repeated(prediction, len(part)), part) for part in places.flatten(0, 1).split(ROWS)]
     return torch.cat(found).double().cpu().view(len(given), len(values))
+
+
+def _repeated(prediction: Any, count: int) -> Any:
+    return prediction.map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
 
 
 def _closer(grid: NDArray[np.float64], log: NDArray[np.float64], spaced: Any) -> NDArray[np.float64]:
     """A grid of as many places over the part of another that matters."""
     inside = (log > -DEEP / 2).nonzero()[0]
     return spaced(grid[max(inside[0] - 1, 0)], grid[min(inside[-1] + 1, len(grid) - 1)], len(grid))
-
-
-def _normalised(values: NDArray[np.float64], density: NDArray[np.float64]) -> Density:
-    return Density(values, density / trapezoid(density, values))

@@ -4,14 +4,15 @@ Lens and source are rendered anew by the simulator of the run's preset for each 
 of the image and through its PSF. What is not a target is at the median of its prior, and there is no substructure. What
 of an image is linear is fitted to it, for every sample, so that it can be compared where no brightness was estimated:
 the flux of the source, that of the light of the lens, neither of them negative, and the level of the sky. The light of
-the lens is a sum of profiles of several sizes about its place, with one ellipticity, which is fitted too. The mean over
-the samples is the model, and the residual is in units of the noise.
+the lens is a sum of profiles of several sizes and indices, of one place and one ellipticity, which are fitted too. The
+mean over the samples is the model, and the residual is in units of the noise.
 
 Shapes: one image, C channels, H x W pixels, S samples, K profiles of the lens.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,7 @@ from arcformer.sim.galaxies import Galaxy
 from arcformer.sim.instrument import PixelPSF
 from arcformer.sim.parameters import typical
 from arcformer.sim.preset import Preset
+from arcformer.sim.priors import ONE
 from arcformer.sim.render import clean_images, draw_lens
 from arcformer.sim.substructure import NoSubstructure
 from arcformer.studies.pictures import SIGNED, Layer, light_layer, portrait
@@ -40,11 +42,15 @@ NEEDED = ("theta_E", "e1", "e2")
 """Without an estimate of these there is nothing to draw."""
 
 DRAWS = 48
-SIZES = (0.03, 0.25, 0.5, 0.75, 0.97)
-"""Half-light radii of the profiles that make up the lens, as shares of their prior."""
+SIZES, INDICES = (0.03, 0.25, 0.5, 0.75, 0.97), (0.1, 0.9)
+"""Of the profiles that make up the light of the lens, as shares of their priors; each size comes with each index."""
 
-TRIES = 40
-"""Of ellipticities of the light of the lens."""
+TRIES = 60
+"""Of places and ellipticities of the light of the lens."""
+
+EXPOSURES = 33
+ALIKE = 1.5
+"""The noise of a preset is believed where the sky's scatter is its within this factor."""
 
 SHOWN = 5.0
 """Residuals beyond this, in units of the noise, are drawn as if they were this."""
@@ -110,10 +116,10 @@ def predictive(image: LensBatch, posterior: Mapping[str, Tensor], preset: Preset
     caption = (
         f"Posterior ({len(sources)} samples): {', '.join(estimated)}. All else at the medians of {preset.name}, no "
         f"substructure. Fitted to the image: flux of the source, level of the sky{shape}. "
-        f"PSF: {_psf_is(image)}. σ: {noise_is}."
+        f"PSF: {_psf_is(image)}. noise: {noise_is}."
     )
-    found = (torch.from_numpy(planes) for planes in (model, noise, residual))
-    return Predictive(image, *found, caption)
+    model, noise, residual = (torch.from_numpy(planes) for planes in (model, noise, residual))
+    return Predictive(image, model, noise, residual, caption)
 
 
 def picture(found: Predictive) -> Figure:
@@ -121,7 +127,7 @@ def picture(found: Predictive) -> Figure:
     light = light_layer(found.image.images, found.image.unit, found.image.mask)
     model = Layer(found.model.float().mean(0)[None], "mean of the models", light.norm)
     plane = found.residual.float().nanmean(0)[None] * len(found.residual) ** 0.5
-    left = Layer(plane, f"residual [σ], χ² / pixel {found.chi2:.3g}", CenteredNorm(halfrange=SHOWN), SIGNED)
+    left = Layer(plane, f"residual / noise, χ² / pixel {found.chi2:.3g}", CenteredNorm(halfrange=SHOWN), SIGNED)
     return portrait(found.image, maps=(model, left), caption=found.caption)
 
 
@@ -140,7 +146,8 @@ def _sources(lens: Preset, samples: Mapping[str, Tensor]) -> tuple[NDArray[np.fl
     count = len(next(iter(samples.values())))
     drawn = draw_lens(replace(lens, lens_light=()), torch.zeros(count, dtype=torch.int64), 0)
     given = {_bare(name): values if name == _bare(name) else 10**values for name, values in samples.items()}
-    drawn |= {name: values.clamp(*LIMITS.get(name, (None, None))) for name, values in given.items() if name in drawn}
+    for name in given.keys() & drawn.keys():
+        drawn[name] = given[name].clamp(*LIMITS.get(name, (-math.inf, math.inf)))
     drawn |= _rounder(drawn, "") | _rounder(drawn, "source_")
     if "source_core" in drawn:
         drawn["source_core"] = lens.source.core * drawn["source_size"]  # pyright: ignore[reportAttributeAccessIssue]
@@ -163,27 +170,30 @@ def _lens_light(
     """Profiles (K, H, W) of the light of the lens, of the ellipticity that leaves least; and words for it."""
     if not preset.lens_light or not isinstance(galaxy := preset.lens_light[0], Galaxy):
         return np.zeros((0, *source.shape)), ""
-    sizes = galaxy.size.quantile(torch.tensor(SIZES, dtype=torch.float64))
+    shares = torch.tensor(SIZES, dtype=torch.float64)
+    sizes = galaxy.size.quantile(shares).repeat(len(INDICES))
+    indices = galaxy.index.quantile(shares.new_tensor(INDICES)).repeat_interleave(len(SIZES))
     profile = replace(lens, lens_light=lens.lens_light[:1])
     profiles = draw_lens(profile, torch.zeros(len(sizes), dtype=torch.int64), 0)
-    dark = torch.zeros_like(profiles["source_amplitude"] if "source_amplitude" in profiles else sizes)
-    profiles |= {"source_amplitude": dark, "source_flux": dark, "light_size": sizes[:, None]}
-    profiles |= {f"light_{axis}": profiles[f"light_{axis}"] + drawn[f"lens_{axis}"].mean() for axis in "xy"}
+    dark = torch.zeros_like(sizes)
+    profiles |= {"source_amplitude": dark, "light_size": sizes[:, None], "light_index": indices[:, None]}
+    x, y = (float(drawn[f"lens_{axis}"].mean()) for axis in "xy")
 
-    def images(ellipticity: NDArray[np.float64]) -> NDArray[np.float64]:
-        e1, e2 = ellipticity * min(1.0, ROUND / max(float(np.hypot(*ellipticity)), 1e-9))
-        flattened = {f"light_{e}": torch.full_like(sizes, at)[:, None] for e, at in (("e1", e1), ("e2", e2))}
-        found = clean_images(profile, profiles | flattened, compiled=False)[:, 0].double().numpy()
+    def images(shape: NDArray[np.float64]) -> NDArray[np.float64]:
+        e1, e2 = shape[:2] * min(1.0, ROUND / max(float(np.hypot(*shape[:2])), 1e-9))
+        own = {"light_e1": e1, "light_e2": e2, "light_x": x + shape[2], "light_y": y + shape[3]}
+        placed = {name: torch.full_like(sizes, at)[:, None] for name, at in own.items()}
+        found = clean_images(profile, profiles | placed, compiled=False)[:, 0].double().numpy()
         return found / found.sum((1, 2), keepdims=True)
 
-    def left(ellipticity: NDArray[np.float64]) -> float:
-        light = images(ellipticity)
+    def left(shape: NDArray[np.float64]) -> float:
+        light = images(shape)
         return sum(channel.left(channel.fitted(source, light)) for channel in seen)
 
-    start = [[0.0, 0.0], [0.2, 0.0], [0.0, 0.2]]
-    options = {"initial_simplex": start, "maxfev": TRIES, "xatol": 3e-3, "fatol": 1e-3}
-    best = minimize(left, start[0], method="Nelder-Mead", options=options).x
-    return images(best), f", light of the lens ({len(sizes)} profiles of one ellipticity)"
+    steps = np.diag([0.15, 0.15, 0.05, 0.05])
+    options = {"initial_simplex": np.vstack([0 * steps[0], steps]), "maxfev": TRIES, "xatol": 2e-3, "fatol": 0.1}
+    best = minimize(left, 0 * steps[0], method="Nelder-Mead", options=options).x
+    return images(best), f", light of the lens ({len(sizes)} profiles of one place and ellipticity)"
 
 
 @dataclass(frozen=True)
@@ -195,19 +205,16 @@ class _Seen:
     good: NDArray[np.bool_]
 
     def fitted(self, source: NDArray[np.float64], light: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The sum of source (H, W), light (K, H, W) and a level that is nearest to the image, none but the level < 0."""
+        """The sum of source (H, W), light (K, H, W) and a level that is nearest to the image; the level may be < 0."""
         parts = np.stack([source, *light, np.ones_like(source)])
-        triangle = np.linalg.qr(np.column_stack([*(parts / self.noise)[:, self.good], self._scaled]), mode="r")
+        planes = np.stack([*parts, self.flux])[:, self.good] / self.noise[self.good]
+        triangle = np.linalg.qr(planes.T).R  # as good as all pixels, and small
         lowest = np.array([0.0] * (len(parts) - 1) + [-np.inf])
         found = lsq_linear(triangle[:, :-1], triangle[:, -1], (lowest, np.inf), method="bvls")
-        return np.tensordot(found.x, parts, 1)
+        return (found.x[:, None, None] * parts).sum(0)
 
     def left(self, model: NDArray[np.float64]) -> float:
-        return float((((self.flux - model) / self.noise)[self.good] ** 2).sum())
-
-    @property
-    def _scaled(self) -> NDArray[np.float64]:
-        return (self.flux / self.noise)[self.good]
+        return float((((self.flux - model)[self.good] / self.noise[self.good]) ** 2).sum())
 
 
 def _noise(image: LensBatch, preset: Preset) -> tuple[NDArray[np.float64], str]:
@@ -215,16 +222,24 @@ def _noise(image: LensBatch, preset: Preset) -> tuple[NDArray[np.float64], str]:
     flux = image.images[0].double().cpu()
     if image.noise_std is not None:
         return image.noise_std[0].double().cpu().numpy(), "as the file states it"
-    like = typical(preset).instrument
-    scale = float(image.pixel_scale[0]) if image.pixel_scale is not None else like.pixel_scale
-    if image.unit == like.noise.unit and abs(scale / like.pixel_scale - 1) < 1e-3:
-        drawn = like.noise.draw(1, torch.Generator())
-        one = like.noise.mean(torch.ones(1, 1, 1, 1, dtype=torch.float64), drawn)
-        std = like.noise.std(flux.clamp(min=0)[None] / one, drawn)[0]
-        if bool((std > 0).all()):
-            return std.numpy(), f"of the instrument of {preset.name}"
-    rms = sky_rms(image.images, image.mask)[0].double().cpu()
-    return rms[:, None, None].expand_as(flux).numpy().copy(), "the scatter of the sky, without photon noise"
+    sky = sky_rms(image.images, image.mask)[0].double().cpu()
+    instrument = preset.instrument
+    if image.unit == instrument.noise.unit and _same(image, instrument.pixel_scale):
+        exposure = getattr(instrument.noise, "exposure", ONE)
+        times = exposure.quantile(torch.linspace(0, 1, EXPOSURES, dtype=torch.float64))
+        each = {"exposure": times}
+        one = torch.ones(EXPOSURES, 1, 1, 1, dtype=torch.float64)
+        unit = instrument.noise.mean(one, each)
+        off = (instrument.noise.std(0 * one, each)[:, 0, 0, 0] / sky.mean()).log().abs()
+        best = int(off.argmin())
+        if off[best] < math.log(ALIKE):
+            std = instrument.noise.std((flux.clamp(min=0) / unit[best])[None], {"exposure": times[best : best + 1]})
+            return std[0].numpy(), f"of the instrument of {preset.name}, exposed as the sky says"
+    return sky[:, None, None].expand_as(flux).numpy().copy(), "the scatter of the sky, without photon noise"
+
+
+def _same(image: LensBatch, pixel_scale: float) -> bool:
+    return image.pixel_scale is not None and abs(float(image.pixel_scale[0]) / pixel_scale - 1) < 1e-3
 
 
 def _psf_is(image: LensBatch) -> str:
