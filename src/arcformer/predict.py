@@ -33,6 +33,10 @@ __all__ = ["Predicted", "Predictions", "check_folder", "predict", "write_predict
 TABLE, SKIPPED, SAMPLES = "predictions.csv", "skipped.txt", "samples.safetensors"
 
 
+LEVELS = (0.5, 0.16, 0.84)
+"""Of what is said below a picture: the median, and the ends of the central 68 %."""
+
+
 @dataclass(frozen=True)
 class Predicted:
     """One file.
@@ -69,7 +73,8 @@ class Predicted:
         scale = self.image.pixel_scale
         if describes(self.posterior) and scale is not None and bool(scale.isfinite()):
             return png(predictive_picture(predictive(self.image, self.posterior, self.preset)))
-        said = [f"{name} {self.row[name]:.3g}" for name in self.posterior if isinstance(self.row.get(name), float)]
+        quantiles = {name: values.quantile(values.new_tensor(LEVELS)) for name, values in self.posterior.items()}
+        said = ["{} {:.3g} [{:.3g}, {:.3g}]".format(name, *ends.tolist()) for name, ends in quantiles.items()]
         return png(portrait(self.image, self.probabilities or None, caption=", ".join(said)))
 
 

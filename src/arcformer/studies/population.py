@@ -20,7 +20,7 @@ grid does for a number and for its logarithm. N lenses, G places on the grid, B 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,6 +100,11 @@ class Ratios:
     prior: Prior
     log: Tensor
 
+    @classmethod
+    def of(cls, prior: Prior, log_likelihood: Callable[[Tensor], Tensor], grid: int = GRID) -> Ratios:
+        """From a function of values (G,) to (N, G), of lenses of which the likelihood is known."""
+        return cls(prior, log_likelihood(prior.quantile(_shares(grid))))
+
     def __len__(self) -> int:
         return len(self.log)
 
@@ -123,6 +128,9 @@ class Ratios:
     def cat(cls, parts: Sequence[Ratios]) -> Ratios:
         """Those of some lenses and of others, of one parameter on one grid."""
         return replace(parts[0], log=torch.cat([part.log for part in parts]))
+
+    def __getitem__(self, rows: slice) -> Ratios:
+        return replace(self, log=self.log[rows])
 
 
 @torch.no_grad()
@@ -185,7 +193,8 @@ def scattered(ratios: Ratios, *, means: int = 64, spreads: int = 48) -> tuple[De
     """The posteriors of mean and spread of a parameter that is scattered among lenses as a Gaussian.
 
     The Gaussian is cut at the ends of the prior of training: of what lies beyond, the network knows nothing. The mean
-    has that prior too, and the spread is uniform in its logarithm, from a cell of the grid to half of all its values.
+    has that prior too, and the spread is uniform from a cell of the grid to half of all its values (Gelman 2006,
+    Bayesian Anal. 1, 515).
 
     Args:
         ratios: of the lenses.
@@ -195,7 +204,7 @@ def scattered(ratios: Ratios, *, means: int = 64, spreads: int = 48) -> tuple[De
     cells = np.gradient(values)
     likelihoods = (ratios.log - ratios.log.amax(1, keepdim=True)).exp().numpy()
     m = np.linspace(values[0], values[-1], means)
-    s = np.geomspace(1.5 * np.median(cells), (values[-1] - values[0]) / 2, spreads)
+    s = np.linspace(1.5 * np.median(cells), (values[-1] - values[0]) / 2, spreads)
     log = np.zeros((means, spreads))
     for last in (False, False, True):
         distance = (values[None, None] - m[:, None, None]) / s[None, :, None]
@@ -206,10 +215,9 @@ def scattered(ratios: Ratios, *, means: int = 64, spreads: int = 48) -> tuple[De
         log += ratios.prior.log_prob(torch.from_numpy(m).clamp(values[0], values[-1])).numpy()[:, None]
         log -= log.max()
         if not last:
-            m = _closer(m, log.max(1), np.linspace)
-            s = _closer(s, log.max(0), np.geomspace)
-    by_mean = trapezoid(np.exp(log), np.log(s), axis=1)
-    by_spread = trapezoid(np.exp(log), m, axis=0) / s
+            m, s = _closer(m, log.max(1)), _closer(s, log.max(0))
+    by_mean = trapezoid(np.exp(log), s, axis=1)
+    by_spread = trapezoid(np.exp(log), m, axis=0)
     return Density(m, by_mean / trapezoid(by_mean, m)), Density(s, by_spread / trapezoid(by_spread, s))
 
 
@@ -245,7 +253,7 @@ def _repeated(prediction: Any, count: int) -> Any:
     return prediction.map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
 
 
-def _closer(grid: NDArray[np.float64], log: NDArray[np.float64], spaced: Any) -> NDArray[np.float64]:
+def _closer(grid: NDArray[np.float64], log: NDArray[np.float64]) -> NDArray[np.float64]:
     """A grid of as many places over the part of another that matters."""
     inside = (log > -DEEP / 2).nonzero()[0]
-    return spaced(grid[max(inside[0] - 1, 0)], grid[min(inside[-1] + 1, len(grid) - 1)], len(grid))
+    return np.linspace(grid[max(inside[0] - 1, 0)], grid[min(inside[-1] + 1, len(grid) - 1)], len(grid))
