@@ -170,6 +170,7 @@ def test_one_target_of_several(run, lenses):
     assert one.mean == pytest.approx(row["theta_E"], abs=0.01)  # the targets of the stand-in are independent
     assert one.std == pytest.approx((row["theta_E_high"] - row["theta_E_low"]) / 2, rel=0.05)
     assert found.shared.std < one.std
+    assert not any("hardly share" in line for line in found.remarks)  # all alike, as nothing was learned
 
 
 def test_what_cannot_be_is_said(run, subhalos, lenses):

@@ -34,6 +34,9 @@ RESULT, TABLE, LENSES, PICTURE, SKIPPED = (
 
 LEVELS = (0.68, 0.95)
 
+UNLIKELY = 0.01
+"""So much less likely than the likeliest spread, none at all is worth a remark."""
+
 
 @dataclass(frozen=True)
 class Population:
@@ -114,7 +117,7 @@ def population(
     ratios = Ratios.cat([one for one, _, _ in found])
     names, notes = tuple(path for _, path, _ in found), tuple(lines for _, _, lines in found)
     mean, spread = scattered(ratios)
-    remarks = _remarks(run, target, ratios, notes)
+    remarks = _remarks(run, target, ratios, spread, notes)
     return Population(target, names, notes, ratios, shared(ratios), mean, spread, remarks, tuple(skipped), junk)
 
 
@@ -126,9 +129,10 @@ def check_target(run: Run, target: str | None) -> str:
             f"the run in {run.folder} estimates no target: its task is {run.config.task.name}; "
             "a population needs a run of task regress"
         )
-    if target is None and len(names) > 1:
-        raise InputError(f"the run estimates {', '.join(names)}; choose one with target (--target)")
-    target = names[0] if target is None else target
+    if target is None:
+        target, *others = names
+        if others:
+            raise InputError(f"the run estimates {', '.join(names)}; choose one with target (--target)")
     if target not in names:
         raise InputError(f"the run in {run.folder} does not estimate {target!r}; {near(target, names)}")
     return target
@@ -220,7 +224,7 @@ def _summary(density: Density) -> dict[str, Any]:
     return {"mean": density.mean, "std": density.std, "median": density.quantile(0.5)} | ends
 
 
-def _remarks(run: Run, target: str, ratios: Ratios, notes: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def _remarks(run: Run, target: str, ratios: Ratios, spread: Density, notes: Sequence[Sequence[str]]) -> tuple[str, ...]:
     preset = PRESETS.get(run.config.data.preset)
     classes = classes_with(preset, target)
     remarks = []
@@ -231,7 +235,9 @@ def _remarks(run: Run, target: str, ratios: Ratios, notes: Sequence[Sequence[str
     if narrow := int(ratios.narrow.sum()):
         remarks.append(f"{narrow:,} of {len(ratios):,} posteriors are narrower than the grid: take a finer one")
     if unlike := sum(1 for lines in notes if lines):
-        remarks.append(f"{unlike:,} of {len(ratios):,} images are unlike those of training")
+        remarks.append(f"{unlike:,} of {len(ratios):,} images have a note, as being unlike those of training")
+    if spread.density[0] < UNLIKELY * spread.density.max():
+        remarks.append(f"they hardly share one {target}: it is scattered by {spread.quantile(0.5):.2g}")
     return tuple(remarks)
 
 
