@@ -126,6 +126,16 @@ def test_samples_that_are_no_lens_are_drawn_as_the_nearest():
     assert found.model.isfinite().all()
 
 
+def test_an_image_without_noise_or_without_pixels_is_drawn_too():
+    preset, image = PRESETS.get("corrected/model-2"), seen("corrected/model-2")
+    clean = replace(image, images=image.extras["clean"], noise_std=None, unit="")
+    found = predictive(clean, posterior(), preset)
+    assert float(found.noise.max()) == pytest.approx(1e-3 * float(clean.images.max()), rel=0.1)
+    assert found.chi2 < 1
+    hidden = predictive(replace(image, mask=torch.ones_like(image.images, dtype=torch.bool)), posterior(), preset)
+    assert hidden.residual.isnan().all()
+
+
 def test_what_describes_a_lens():
     assert describes(TRUTH)
     assert not describes({"theta_E": 1.0, "f_sub": 0.1})

@@ -52,6 +52,9 @@ EXPOSURES = 33
 ALIKE = 1.5
 """The noise of a preset is believed where the sky's scatter is its within this factor."""
 
+FAINTEST = 1e-3
+"""Of the brightest pixel: where no noise is known and none is seen, this stands for it."""
+
 SHOWN = 5.0
 """Residuals beyond this, in units of the noise, are drawn as if they were this."""
 
@@ -167,7 +170,7 @@ def _rounder(drawn: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _lens_light(
     lens: Preset, preset: Preset, drawn: Mapping[str, Tensor], source: NDArray[np.float64], seen: list[_Seen]
 ) -> tuple[NDArray[np.float64], str]:
-    """Profiles (K, H, W) of the light of the lens, of the ellipticity that leaves least; and words for it."""
+    """Profiles (K, H, W) of the light of the lens, where and as flat as leaves least; and words for it."""
     if not preset.lens_light or not isinstance(galaxy := preset.lens_light[0], Galaxy):
         return np.zeros((0, *source.shape)), ""
     shares = torch.tensor(SIZES, dtype=torch.float64)
@@ -176,7 +179,8 @@ def _lens_light(
     profile = replace(lens, lens_light=lens.lens_light[:1])
     profiles = draw_lens(profile, torch.zeros(len(sizes), dtype=torch.int64), 0)
     dark = torch.zeros_like(sizes)
-    profiles |= {"source_amplitude": dark, "light_size": sizes[:, None], "light_index": indices[:, None]}
+    profiles |= dict.fromkeys({"source_amplitude", "source_flux"} & profiles.keys(), dark)
+    profiles |= {"light_size": sizes[:, None], "light_index": indices[:, None]}
     x, y = (float(drawn[f"lens_{axis}"].mean()) for axis in "xy")
 
     def images(shape: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -207,6 +211,8 @@ class _Seen:
     def fitted(self, source: NDArray[np.float64], light: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum of source (H, W), light (K, H, W) and a level that is nearest to the image; the level may be < 0."""
         parts = np.stack([source, *light, np.ones_like(source)])
+        if self.good.sum() <= len(parts):
+            return np.zeros_like(source)
         planes = np.stack([*parts, self.flux])[:, self.good] / self.noise[self.good]
         triangle = np.linalg.qr(planes.T).R  # as good as all pixels, and small
         lowest = np.array([0.0] * (len(parts) - 1) + [-np.inf])
@@ -235,7 +241,8 @@ def _noise(image: LensBatch, preset: Preset) -> tuple[NDArray[np.float64], str]:
         if off[best] < math.log(ALIKE):
             std = instrument.noise.std((flux.clamp(min=0) / unit[best])[None], {"exposure": times[best : best + 1]})
             return std[0].numpy(), f"of the instrument of {preset.name}, exposed as the sky says"
-    return sky[:, None, None].expand_as(flux).numpy().copy(), "the scatter of the sky, without photon noise"
+    least = FAINTEST * flux.abs().amax()  # of noise-free images there would be none
+    return sky.clamp(min=least)[:, None, None].expand_as(flux).numpy().copy(), "the scatter of the sky, no photon noise"
 
 
 def _same(image: LensBatch, pixel_scale: float) -> bool:
