@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from arcformer.errors import InputError
 
-__all__ = ["check_space", "unwritable", "whole"]
+__all__ = ["check_space", "replaceable", "unwritable", "whole"]
 
 UMASK = os.umask(0)
 """What the process takes from the rights to new files; it can only be read by setting it."""
@@ -58,6 +58,30 @@ def check_space(folder: Path, needed: float, what: str) -> None:
             f"{what} take about {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free for {folder}; "
             "make room or name a folder on another disk"
         )
+
+
+def replaceable(folder: Path, ours: Collection[str], mark: str, what: str) -> list[Path]:
+    """The files in a folder that is to be written anew: none, or all of earlier results of the same kind.
+
+    Args:
+        folder: need not be there yet.
+        ours: names of the files of such results.
+        mark: the one of them that is always among them.
+        what: they are, in words.
+
+    Raises:
+        InputError: it is no folder, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a folder for {what}")
+    there = sorted(folder.iterdir()) if folder.exists() else []
+    foreign = [path.name for path in there if path.name not in ours or path.is_dir()]
+    if foreign or (there and not (folder / mark).exists()):
+        raise InputError(
+            f"{folder} holds something else, as {(foreign or [there[0].name])[0]}, and nothing is overwritten: "
+            "name a new folder"
+        )
+    return there
 
 
 @contextmanager

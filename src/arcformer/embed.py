@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,21 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from matplotlib.figure import Figure
-from safetensors.torch import save_file
 from torch import Tensor
 
+from arcformer.catalogue import origin, write_catalogued
 from arcformer.data.files import find_images
-from arcformer.disk import unwritable, whole
-from arcformer.errors import InputError
 from arcformer.seen import Seen, device_of, seen_by, through
 from arcformer.studies.pictures import gallery
 from arcformer.studies.probe import pooled
-from arcformer.training.start import digest_of
 
 if TYPE_CHECKING:
     from arcformer.training import Run
 
-__all__ = ["Embedding", "catalogue_of", "embed", "nearest", "picture", "write_embedding"]
+__all__ = ["Embedding", "embed", "nearest", "picture", "write_embedding"]
 
 
 @dataclass(frozen=True)
@@ -95,29 +90,8 @@ def write_embedding(out: Path, embedding: Embedding, run: Run) -> Path:
     Raises:
         InputError: it cannot be written there.
     """
-    catalogue = catalogue_of(out)
-    about = {"run": str(run.folder), "weights": digest_of(run.task.backbone.state_dict())}
-    with unwritable(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with whole(out) as path:
-            save_file({"features": embedding.features}, path, metadata={"embedding": json.dumps(about)})
-        with whole(catalogue) as path, path.open("w", newline="", errors="surrogateescape") as file:
-            table = csv.writer(file)
-            table.writerow(["row", "file", "notes"])
-            rows = enumerate(zip(embedding.paths, embedding.notes, strict=True))
-            table.writerows([row, str(name), "; ".join(notes)] for row, (name, notes) in rows)
-    return catalogue
-
-
-def catalogue_of(out: Path) -> Path:
-    """Where the catalogue of the features in ``out`` lies.
-
-    Raises:
-        InputError: ``out`` is not called as a file of safetensors.
-    """
-    if out.suffix != ".safetensors":
-        raise InputError(f"--out {out}: expected a name that ends with .safetensors")
-    return out.with_suffix(".csv")
+    about = {"embedding": origin(run, "backbone")}
+    return write_catalogued(out, {"features": embedding.features}, embedding.paths, embedding.notes, about)
 
 
 def nearest(features: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor]:

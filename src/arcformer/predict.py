@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isnan
@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from arcformer.batch import LensBatch
+from arcformer.catalogue import catalogue_of, origin, write_catalogued
 from arcformer.data.files import FORMATS, find_images
-from arcformer.disk import unwritable, whole
+from arcformer.disk import replaceable, unwritable, whole
 from arcformer.errors import InputError
-from arcformer.seen import Seen, device_of, through
+from arcformer.seen import Seen, device_of, targets_of, through
+from arcformer.sim.presets import PRESETS, Preset
 from arcformer.studies.pictures import portrait
+from arcformer.studies.predictive import describes, predictive
+from arcformer.studies.predictive import picture as predictive_picture
 from arcformer.studies.style import png
 
 if TYPE_CHECKING:
@@ -25,7 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Predicted", "Predictions", "check_folder", "predict", "write_predictions"]
 
-TABLE, SKIPPED = "predictions.csv", "skipped.txt"
+TABLE, SKIPPED, SAMPLES = "predictions.csv", "skipped.txt", "samples.safetensors"
+
+
+LEVELS = (0.5, 0.16, 0.84)
+"""Of what is said below a picture: the median, and the ends of the central 68 %."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class Predicted:
         row: ``path``; the columns of ``Task.table``; ``centre_y`` and ``centre_x``, where the lens is in pixels of the
             file, 0 in the middle of the first; ``pixel_scale`` of the file, arcsec, empty where unknown; ``notes``.
         notes: what to know before believing the numbers; none where all is as in training.
+        posterior: of a run that estimates targets, samples (S,) of each by name; a row of them belongs together.
+        preset: that the run was trained on.
     """
 
     path: Path
@@ -46,6 +57,8 @@ class Predicted:
     seen: LensBatch
     row: dict[str, str | float]
     notes: tuple[str, ...]
+    posterior: Mapping[str, Tensor]
+    preset: Preset
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -53,8 +66,16 @@ class Predicted:
         return {name[2:]: float(value) for name, value in self.row.items() if name.startswith("p_")}
 
     def picture(self) -> bytes:
-        """What the network sees, and what it says, as the content of a PNG file."""
-        return png(portrait(self.image, self.probabilities or None))
+        """What the network sees, and what it says, as the content of a PNG file.
+
+        Where lens and source are estimated, also the lenses that it may be, rendered anew, and what is left.
+        """
+        scale = self.image.pixel_scale
+        if describes(self.posterior) and scale is not None and bool(scale.isfinite()):
+            return png(predictive_picture(predictive(self.image, self.posterior, self.preset)))
+        quantiles = {name: values.quantile(values.new_tensor(LEVELS)) for name, values in self.posterior.items()}
+        said = ["{} {:.3g} [{:.3g}, {:.3g}]".format(name, *ends.tolist()) for name, ends in quantiles.items()]
+        return png(portrait(self.image, self.probabilities or None, caption=", ".join(said)))
 
 
 @dataclass(frozen=True)
@@ -79,6 +100,7 @@ def predict(
     *,
     skip_bad: bool = False,
     centre: tuple[float, float] | None = None,
+    samples: int | None = None,
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
     **options: Any,
 ) -> Predictions:
@@ -91,22 +113,33 @@ def predict(
         paths: files, or folders of them.
         skip_bad: whether bad files are left out, and listed.
         centre: where the lens is in every file, y and x in pixels, 0 in the middle of the first; None: it is found.
+        samples: how many posterior samples are drawn of each, by a run that estimates targets; None: a few hundred.
         progress: wraps the files while they are predicted, as a progress bar does.
         options: passed to ``read_image``. ``pixel_scale``, arcsec, counts for the files that do not say theirs.
 
     Raises:
         BadFile: without ``skip_bad``, the first file that cannot be used; with it, when none can.
-        InputError: a path that does not exist, no image at all, or an option that a format does not have.
+        InputError: a path that does not exist, no image at all, an option that a format does not have, or ``samples``
+            of a run that has no posterior.
 
     Example:
         >>> for one in predict(arcformer.load("demo/run"), ["lens.fits"]).found:
         ...     print(one.path, one.row["class"], one.probabilities, *one.notes)
     """
+    if samples is not None and not (samples >= 1 and targets_of(run)):
+        raise InputError(
+            f"{samples} samples: expected at least one"
+            if targets_of(run)
+            else f"the run in {run.folder} has no posterior that samples could be drawn from: its task is "
+            f"{run.config.task.name}; leave samples out, or train task regress"
+        )
     files, junk = find_images(paths)
     run.task.eval()
     skipped: list[str] = []
     left_out = skipped if skip_bad else None
-    predicted = through(run, progress(files), partial(_predicted, run), skipped=left_out, centre=centre, **options)
+    predicted = through(
+        run, progress(files), partial(_predicted, run, samples), skipped=left_out, centre=centre, **options
+    )
     return Predictions(tuple(predicted), tuple(skipped), junk)
 
 
@@ -115,16 +148,20 @@ def write_predictions(
     predictions: Predictions,
     *,
     picture: Callable[[Predicted], bytes] = Predicted.picture,
+    samples_of: Run | None = None,
     progress: Callable[[Sequence[Predicted]], Iterable[Predicted]] = iter,
 ) -> tuple[Path, list[Path]]:
     """Write ``predictions.csv``, a row a file, and a picture of each; ``skipped.txt`` where files were left out.
 
     A picture is called like its file, with a number where two are called alike; the table's last column names it.
+    ``samples.safetensors`` holds ``samples`` (N, S, P), with the names of the P targets in its metadata, and
+    ``samples.csv`` says which row is of which file.
 
     Args:
         folder: new, empty, or one that this function wrote before and nothing else was put in: then it is replaced.
         predictions: as ``predict`` gives them.
         picture: of one of them, as the content of a PNG file.
+        samples_of: the run whose posterior samples are to be written as well.
         progress: wraps what was found while it is drawn, as a progress bar does.
 
     Returns:
@@ -146,18 +183,34 @@ def write_predictions(
             writer.writerows({name: _number(value) for name, value in row.items()} for row in rows)
         if predictions.skipped:
             (folder / SKIPPED).write_text("\n".join(predictions.skipped) + "\n", errors="surrogateescape")
+        if samples_of is not None:
+            _write_samples(folder / SAMPLES, predictions.found, samples_of)
         for one, name in zip(progress(predictions.found), names, strict=True):
             (folder / name).write_bytes(picture(one))
     return folder / TABLE, [folder / name for name in names]
 
 
-def _predicted(run: Run, one: Seen) -> Predicted:
-    prediction = run.task.predict(one.seen.to(device_of(run)))
+def _write_samples(out: Path, found: Sequence[Predicted], run: Run) -> None:
+    samples = torch.stack([torch.stack(list(one.posterior.values()), dim=1) for one in found])
+    about = {"posterior": origin(run) | {"targets": list(found[0].posterior)}}
+    write_catalogued(out, {"samples": samples}, [one.path for one in found], [one.notes for one in found], about)
+
+
+def _predicted(run: Run, samples: int | None, one: Seen) -> Predicted:
+    seen = one.seen.to(device_of(run))
+    prediction, posterior = run.task.predict(seen), {}
+    if targets := targets_of(run):
+        task: Any = run.task
+        drawn = prediction.samples if samples is None else task.posterior(seen, samples)  # pyright: ignore
+        posterior = dict(zip(targets, drawn[0].float().cpu().T, strict=True))
     table = {name: column[0] for name, column in run.task.table(prediction).items()}
     y, x = (round(at, 2) for at in one.centre)
     scale = "" if isnan(one.pixel_scale) else float(f"{one.pixel_scale:.6g}")
+    preset = PRESETS.get(run.config.data.preset)
     place = {"centre_y": y, "centre_x": x, "pixel_scale": scale, "notes": "; ".join(one.notes)}
-    return Predicted(one.path, one.image, one.seen, {"path": str(one.path)} | table | place, one.notes)
+    return Predicted(
+        one.path, one.image, one.seen, {"path": str(one.path)} | table | place, one.notes, posterior, preset
+    )
 
 
 def _picture_names(paths: Sequence[Path]) -> list[str]:
@@ -177,17 +230,8 @@ def _picture_names(paths: Sequence[Path]) -> list[str]:
 
 def check_folder(folder: Path) -> list[Path]:
     """The files of earlier predictions in ``folder``; raises ``InputError`` where it is no folder or holds others."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; expected a folder for the predictions")
-    there = sorted(folder.iterdir()) if folder.exists() else []
-    ours = {TABLE, SKIPPED, *_pictures_in(folder / TABLE)}
-    foreign = [path.name for path in there if path.name not in ours or path.is_dir()]
-    if foreign or (there and not (folder / TABLE).exists()):
-        raise InputError(
-            f"{folder} holds something else, as {(foreign or [there[0].name])[0]}, and nothing is overwritten: "
-            "name a new folder"
-        )
-    return there
+    ours = {TABLE, SKIPPED, SAMPLES, catalogue_of(Path(SAMPLES)).name, *_pictures_in(folder / TABLE)}
+    return replaceable(folder, ours, TABLE, "the predictions")
 
 
 def _pictures_in(table: Path) -> set[str]:

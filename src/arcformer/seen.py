@@ -28,7 +28,7 @@ from arcformer.sim.presets import PRESETS
 if TYPE_CHECKING:
     from arcformer.training import Run
 
-__all__ = ["Seen", "device_of", "seen_by", "through"]
+__all__ = ["Seen", "device_of", "seen_by", "targets_of", "through"]
 
 R = TypeVar("R")
 
@@ -138,6 +138,11 @@ def _of(path: Path) -> Iterator[None]:
 def device_of(run: Run) -> torch.device:
     """Where the weights of a run lie."""
     return next(run.task.parameters()).device
+
+
+def targets_of(run: Run) -> tuple[str, ...]:
+    """What a run has a posterior of: the names of the targets of its task; none for another kind of task."""
+    return tuple(getattr(run.task, "targets", ())) if hasattr(run.task, "posterior") else ()
 
 
 def _read(run: Run, path: Path, options: dict[str, Any]) -> tuple[LensBatch, list[str]]:

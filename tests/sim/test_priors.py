@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from arcformer.errors import InputError
-from arcformer.sim.priors import Fixed, LogUniform, PowerLaw, Uniform
+from arcformer.sim.priors import Fixed, Log10, LogUniform, Normal, Power, PowerLaw, Uniform
 
 POSITIVE = st.floats(1e-30, 1e12)
 
@@ -45,6 +45,45 @@ def test_a_fixed_value_is_that_value():
 )
 def test_draws_are_distributed_as_they_should(prior, cdf):
     assert stats.kstest(drawn(prior).numpy(), cdf).pvalue > 0.01
+
+
+ORACLES = [
+    (Uniform(-0.35, 0.35), stats.uniform(-0.35, 0.7)),
+    (LogUniform(1e-24, 1e-22), stats.loguniform(1e-24, 1e-22)),
+    (Normal(1.05, 0.15), stats.norm(1.05, 0.15)),
+    (PowerLaw(2.0, 1.0, 3.0), None),
+    (Log10(LogUniform(1e-24, 1e-22)), stats.uniform(-24.0, 2.0)),
+    (Power(LogUniform(0.1, 1.5), 3e-24, -1.0), stats.loguniform(3e-24 / 1.5, 3e-24 / 0.1)),
+    (Power(Uniform(1.0, 4.0), 2.0, 0.5), None),
+    (Log10(Power(PowerLaw(-0.9, 1e6, 1e10), 1e-3, 0.5)), None),
+]
+
+
+@pytest.mark.parametrize(("prior", "oracle"), ORACLES, ids=lambda it: str(it)[:40])
+def test_density_and_quantiles_belong_together(prior, oracle):
+    shares = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    values = prior.quantile(shares)
+    step = 1e-6
+    slope = (prior.quantile(shares + step) - prior.quantile(shares - step)) / (2 * step)
+    torch.testing.assert_close(prior.log_prob(values), -slope.log(), atol=1e-5, rtol=1e-5)
+    if oracle is not None:
+        np.testing.assert_allclose(values.numpy(), oracle.ppf(shares.numpy()), rtol=1e-9)
+        np.testing.assert_allclose(prior.log_prob(values).numpy(), oracle.logpdf(values.numpy()), rtol=1e-9, atol=1e-9)
+    draws = prior.draw((20_000,), torch.Generator().manual_seed(3)).sort().values
+    ranks = torch.searchsorted(prior.quantile(torch.linspace(0, 1, 4001, dtype=torch.float64)), draws) / 4001
+    assert stats.kstest(ranks.numpy(), "uniform").pvalue > 1e-3
+
+
+def test_there_is_no_density_beyond_the_ends():
+    beyond = torch.tensor([0.09, 2.01, 1e9], dtype=torch.float64)
+    for prior in (
+        Uniform(0.1, 2.0),
+        LogUniform(0.1, 2.0),
+        PowerLaw(-2.0, 0.1, 2.0),
+        Power(Uniform(0.1, 2.0), 1.0, 1.0),
+    ):
+        assert prior.log_prob(beyond).tolist() == [-torch.inf] * 3
+    assert Fixed(1.0).log_prob(torch.tensor([1.0, 2.0])).tolist() == [0.0, -torch.inf]
 
 
 def test_shapes_and_streams():

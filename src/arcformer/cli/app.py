@@ -14,6 +14,7 @@ from arcformer.cli.embed import embed
 from arcformer.cli.evaluate import evaluate
 from arcformer.cli.explain import explain
 from arcformer.cli.names import models, tasks
+from arcformer.cli.population import population
 from arcformer.cli.predict import predict
 from arcformer.cli.presets import presets
 from arcformer.cli.show import show
@@ -31,6 +32,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     evaluate,
     study,
     predict,
+    population,
     explain,
     embed,
     similar,

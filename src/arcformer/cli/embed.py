@@ -38,8 +38,9 @@ def embed(
       arcformer embed run cutouts --out features.safetensors
       arcformer embed run hubble euclid.fits --band VIS --skip-bad --out features.safetensors
     """
-    from arcformer.embed import catalogue_of, write_embedding
+    from arcformer.catalogue import catalogue_of
     from arcformer.embed import embed as embedded
+    from arcformer.embed import write_embedding
     from arcformer.progress import track
 
     options = reading(pixel_scale, centre, band, science=science, noise=noise, psf=psf)

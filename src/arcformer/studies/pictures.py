@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from arcformer.data.sky import sky_rms
 from arcformer.studies.style import BLACK, GREY, colours, figure
 
 __all__ = [
+    "SIGNED",
     "Layer",
     "amount_layer",
     "convergence_layer",
@@ -36,6 +38,9 @@ FAINTEST = 3e-3
 
 SIDE = 1.45
 """Of a picture in a grid, inches."""
+
+LETTERS = 16
+"""Of a caption in an inch."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,19 @@ def gallery(rows: Mapping[str, Sequence[LensBatch]]) -> Figure:
     return drawn
 
 
-def portrait(batch: LensBatch, probabilities: Mapping[str, float] | None = None, maps: Sequence[Layer] = ()) -> Figure:
+def portrait(
+    batch: LensBatch,
+    probabilities: Mapping[str, float] | None = None,
+    maps: Sequence[Layer] = (),
+    caption: str = "",
+) -> Figure:
     """One image, a batch of one in physical units; beside it ``maps`` of it, on which its arcs are outlined, and the
-    probability of each class."""
+    probability of each class; below it a caption."""
     pictures = 1 + len(maps)
     widths = [1.45] * pictures + [1.0] * bool(probabilities)
-    with figure((5.6 if probabilities else 3.6) + 3.3 * len(maps), 3.1) as drawn:
+    width = (5.6 if probabilities else 3.6) + 3.3 * len(maps)
+    lines = textwrap.wrap(caption, round(LETTERS * width))
+    with figure(width, 3.1 + 0.15 * len(lines)) as drawn:
         panels = drawn.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
         light = light_layer(batch.images, batch.unit, batch.mask)
         for axes, layer in zip(panels[:pictures], (light, *maps), strict=True):
@@ -146,6 +158,8 @@ def portrait(batch: LensBatch, probabilities: Mapping[str, float] | None = None,
                 _outline(axes, light)
         if probabilities:
             _probability_bars(panels[-1], probabilities)
+        if lines:
+            drawn.supxlabel("\n".join(lines), fontsize=8, x=0.01, ha="left")
     return drawn
 
 
