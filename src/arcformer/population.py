@@ -19,7 +19,7 @@ from arcformer.disk import replaceable, unwritable, whole
 from arcformer.errors import InputError, near
 from arcformer.seen import Seen, device_of, targets_of, through
 from arcformer.sim.named_priors import prior_of
-from arcformer.sim.presets import PRESETS
+from arcformer.sim.presets import PRESETS, Preset
 from arcformer.studies.population import GRID, Density, Ratios, log_ratios, scattered, shared
 from arcformer.studies.style import GREY, PALETTE, figure, png
 
