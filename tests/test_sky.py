@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def untrained(targets: tuple[str, ...], centre: tuple[float, ...], preset: str =
     """A run on 48 x 48 pixels whose network is as it was drawn."""
     config = read(RunConfig, overrides=(
         f"data.preset={preset}", "transform.size=48", "backbone.size=tiny", "backbone.patch=8", "backbone.depth=1",
-        "task.name=estimates:Estimates", f"task.targets={json.dumps(targets)}", f"task.centre={json.dumps(centre)}",
+        "task.name=regress", f"task.targets={json.dumps(targets)}",
     ))  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARCFORMER_EAGER", "1")
@@ -40,10 +41,13 @@ def untrained(targets: tuple[str, ...], centre: tuple[float, ...], preset: str =
     section = config.transform.model_copy(update={"pixel_scale": float(batch.pixel_scale[0])})
     transform = Transform(section).fit([batch])
     torch.manual_seed(0)
+    task: Any = build_task(config, batch.classes, 48, 1).eval()
+    task.standard.mean.copy_(torch.tensor(centre))
+    task.standard.std.fill_(0.05)
     return Run(
         folder=Path("run"),
         config=config,
-        task=build_task(config, batch.classes, 48, 1),
+        task=task,
         transform=transform,
         domain=Domain.fit([batch], transform),
         classes=batch.classes,
@@ -78,10 +82,10 @@ def lenses(tmp_path: Path) -> Path:
 
 def test_a_row_has_each_target_with_its_interval(run, lenses):
     (one, *_) = predict(run, [lenses]).found
-    columns = [f"{name}{end}" for name in LENS for end in ("", "_low", "_high")]
+    columns = [f"{name}{end}" for name in LENS for end in ("", "_std", "_low", "_high")]
     assert list(one.row) == ["path", *columns, "centre_y", "centre_x", "pixel_scale", "notes"]
     assert one.row["theta_E_low"] < one.row["theta_E"] < one.row["theta_E_high"]
-    assert {name: tuple(values.shape) for name, values in one.posterior.items()} == dict.fromkeys(LENS, (64,))
+    assert {name: tuple(values.shape) for name, values in one.posterior.items()} == dict.fromkeys(LENS, (256,))
     assert one.posterior["theta_E"].mean() == pytest.approx(one.row["theta_E"], abs=0.05)
 
 

@@ -225,7 +225,7 @@ def _summary(density: Density) -> dict[str, Any]:
 
 
 def _remarks(run: Run, target: str, ratios: Ratios, spread: Density, notes: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    preset = _preset(run)
+    preset = PRESETS.get(run.config.data.preset)
     classes = preset.classes_with(target)
     remarks = []
     if classes != preset.classes:

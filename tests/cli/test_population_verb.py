@@ -19,7 +19,7 @@ from arcformer.sim.render import simulate
 def estimating(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that estimates the mass of the axion; not to be written to."""
     folder = tmp_path_factory.mktemp("estimating") / "run"
-    task = ("task.name=estimates:Estimates", 'task.targets=["log10_axion_mass_eV"]', "task.centre=[-23.0]")
+    task = ("task.name=regress", 'task.targets=["log10_axion_mass_eV"]', "data.only=axion")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARCFORMER_EAGER", "1")
         assert main(["train", "--out", str(folder), *SIMULATED, *task]) == 0

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tomli_w
 from shell import SMALL, Command
@@ -16,7 +17,7 @@ from arcformer.studies.regression import baseline
 MASS = "log10_halo_mass"
 RUN = (
     *(word for word in SMALL if not word.startswith("data.preset")), "data.preset=deeplense/halo-mass",
-    "data.pixels=64", "data.validation=24", "transform.size=32", "task.name=stand_in:Regress",
+    "data.pixels=64", "data.validation=24", "transform.size=32", "task.name=regress",
     f'task.targets=["{MASS}"]',
 )  # fmt: skip
 
@@ -59,7 +60,9 @@ def test_a_report_of_masses(arcformer: Command, weighed: Path) -> None:
 
 
 def test_images_without_the_target_are_named(arcformer: Command, weighed: Path) -> None:
-    arcformer("simulate", "deeplense/halo-mass", "--count", 6, "--pixels", 64, "--out", "some", "--format", "deeplense")
+    Path("some/no_sub").mkdir(parents=True)
+    for name in "ab":
+        np.save(f"some/no_sub/{name}.npy", np.ones((64, 64)))
     ended = arcformer("evaluate", weighed, "--count", 20, "--out", "report", "--reference", "some=some")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("arcformer: ")

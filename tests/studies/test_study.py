@@ -161,7 +161,6 @@ def test_the_studies_of_this_library_can_be_planned(path):
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
-        ({"task": "physics", "augment": "half-turn"}, "augment = 'half-turn' turns"),
         ({"task": "mae", "backbone": "swin"}, "SwinV2 cannot do without"),
         ({"task": {"name": "dino", "momentum": 1.5}}, "the decay of a teacher"),
     ],

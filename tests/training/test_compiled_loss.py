@@ -22,10 +22,12 @@ def test_without_a_compiler_it_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, recipe: Callable, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
-    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
-    with pytest.raises(
-        InputError, match=r"training\.compile: torch cannot compile this here \(.*no-such-comp"
-    ) as caught:
+    with (
+        torch._inductor.config.patch(force_disable_caches=True),
+        pytest.raises(
+            InputError, match=r"training\.compile: torch cannot compile this here \(.*no-such-comp"
+        ) as caught,
+    ):
         fit(recipe("training.compile=true"), tmp_path / "run")
     assert "\n" not in str(caught.value)
 

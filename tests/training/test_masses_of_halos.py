@@ -34,7 +34,7 @@ def lens_data(tmp_path: Path) -> Path:
 def masses(recipe: Recipe, folder: Path, *more: str) -> RunConfig:
     """The tiny run, on a folder of halo masses."""
     data = {"preset": "deeplense/halo-mass", "folder": str(folder), "workers": 0}
-    given = recipe("task.name=regressing:Regressing", f'task.targets=["{TARGET}"]', *more).model_dump()
+    given = recipe("task.name=regress", f'task.targets=["{TARGET}"]', *more).model_dump()
     return RunConfig.model_validate(given | {"data": data})
 
 

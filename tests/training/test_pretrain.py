@@ -46,7 +46,7 @@ def test_a_run_is_trained_loaded_and_predicts(name: str, recipe, tmp_path: Path)
     (found,) = predict(run, [image]).found
     assert found.probabilities == {}
     assert found.picture()
-    with pytest.raises(InputError, match="predicts no probabilities of classes, which an evaluation needs"):
+    with pytest.raises(InputError, match="predicts nothing that an evaluation can measure"):
         evaluate(run, source, name="test")
 
 

@@ -17,7 +17,7 @@ from arcformer.training.recipe import check_trainable
 from arcformer.training.sources import open_labelled, open_sources, open_test, split_files
 
 COUNT = 60
-TASK = ["task.name=regressing:Regressing"]
+TASK = ["task.name=regress"]
 
 
 @pytest.fixture(scope="module")

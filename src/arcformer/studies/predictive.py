@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, minimize
 from torch import Tensor
+from torch.nn import functional as F
 
 from arcformer.batch import LensBatch
 from arcformer.data.sky import sky_rms
@@ -236,7 +237,10 @@ def _noise(image: LensBatch, preset: Preset) -> tuple[NDArray[np.float64], str]:
         each = {"exposure": times}
         one = torch.ones(EXPOSURES, 1, 1, 1, dtype=torch.float64)
         unit = instrument.noise.mean(one, each)
-        off = (instrument.noise.std(0 * one, each)[:, 0, 0, 0] / sky.mean()).log().abs()
+        smooth = F.avg_pool2d(flux[None], 5, 1, 2, count_include_pad=False)[0]  # its own noise would count as light
+        noise = instrument.noise.std(smooth.clamp(min=0) / unit, each)
+        drawn = noise * torch.randn(flux.shape, generator=torch.Generator().manual_seed(0), dtype=flux.dtype)
+        off = (sky_rms(drawn).mean(1) / sky.mean()).log().abs()  # what would be found, of light and sky together
         best = int(off.argmin())
         if off[best] < math.log(ALIKE):
             std = instrument.noise.std((flux.clamp(min=0) / unit[best])[None], {"exposure": times[best : best + 1]})

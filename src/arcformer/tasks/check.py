@@ -38,7 +38,8 @@ def check_task(cls: Callable[..., Task], **options: Any) -> None:
 
     def make() -> Task:
         task = cls(VisionTransformer(SIDE, 1, dim=16, depth=1, heads=2, patch=4), CLASSES, **options)
-        task.prepare([example_batch(images) for images in (24, 12)])
+        with torch.random.fork_rng(devices=[]):
+            task.prepare([example_batch(images) for images in (24, 12)])
         return task
 
     hold(getattr(cls, "__name__", repr(cls)), CLAUSES, make)
