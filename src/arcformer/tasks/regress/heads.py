@@ -157,15 +157,15 @@ class FlowHead(GaussianHead):
                 GeneralCouplingTransform(
                     targets,
                     context,
-                    mask=torch.arange(targets) % 2 == k % 2,
+                    mask=torch.arange(targets) % 2 == k % 2,  # pyright: ignore[reportArgumentType]
                     univariate=MonotonicRQSTransform,
-                    shapes=[(bins,), (bins,), (bins - 1,)],
+                    shapes=[torch.Size([bins]), torch.Size([bins]), torch.Size([bins - 1])],
                     hidden_features=(width, width),
                 )
                 for k in range(transforms if targets > 1 else 1)
             ]
         for layer in layers:
-            for last in (layer.hyper[-1].weight, layer.hyper[-1].bias):
+            for last in layer.hyper[-1].parameters():
                 nn.init.zeros_(last)
         self.flow = LazyComposedTransform(*layers).to(torch.get_default_device())
 
