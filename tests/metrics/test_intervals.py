@@ -95,3 +95,18 @@ def test_the_mean_of_a_few_values_has_the_interval_of_the_t_test():
     assert mean([0.5]).value == 0.5
     assert np.isnan(mean([0.5]).low)
     assert np.isnan(mean([]).value)
+
+
+def test_of_several_runs_the_scatter_between_them_counts():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(8, 300))
+
+    def run(row):
+        return lambda weights: {"mean": weights @ row / weights.sum(1)}
+
+    alone = bootstrap(run(values[0]), 300)["mean"]
+    assert bootstrap([run(values[0])] * 3, 300)["mean"] == alone
+    apart = bootstrap([run(row + shift) for row, shift in zip(values, np.linspace(-2, 2, 8), strict=True)], 300)["mean"]
+    assert apart.value == pytest.approx(values.mean())
+    expected = np.linspace(-2, 2, 8).std() / np.sqrt(8)
+    assert (apart.high - apart.low) / (2 * 1.96) == pytest.approx(expected, rel=0.25)

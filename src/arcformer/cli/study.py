@@ -12,6 +12,7 @@ from arcformer.cli.output import counted, note, say, table
 from arcformer.cli.resumable import Interrupted, given
 
 if TYPE_CHECKING:
+    from arcformer.metrics import Estimate
     from arcformer.studies.place import Number, Outcome
     from arcformer.studies.study import Study
 
@@ -106,7 +107,26 @@ def _show(asked: Study, found: Sequence[Outcome]) -> None:
             (*(row[axis] for axis in axes), row["seeds"], *(_mean(row, name) for name in names)) for row in over_seeds
         ]
         table((*axes, "seeds", *names), rows)
+    _show_contrasts(asked, found)
     say()
+
+
+def _show_contrasts(asked: Study, found: Sequence[Outcome]) -> None:
+    """By how much runs differ from those that the study compares them with."""
+    from arcformer.studies.contrast import contrasts
+
+    if asked.contrast is None or asked.test is None:
+        return
+    rows = contrasts(asked.contrast, found, seed=asked.test.seed)
+    if rows:
+        metrics = list(rows[0].differences)
+        say(f"\ndifference to {asked.contrast.axis} {asked.contrast.against}, same images and seeds")
+        cells = [(*one.axes.values(), one.seeds, *(_signed(one.differences[name]) for name in metrics)) for one in rows]
+        table((*rows[0].axes, "seeds", *metrics), cells)
+
+
+def _signed(estimate: Estimate) -> str:
+    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
 def _mean(row: dict[str, Any], name: str) -> str:

@@ -36,7 +36,12 @@ class Estimate:
 
 
 def bootstrap(
-    metrics: WeightedMetrics, rows: int, *, seed: int = 0, resamples: int = 1000, level: float = 0.95
+    metrics: WeightedMetrics | Sequence[WeightedMetrics],
+    rows: int,
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    level: float = 0.95,
 ) -> dict[str, Estimate]:
     """Bias-corrected percentile intervals (Efron 1981, Can. J. Stat. 9, 139) of ``metrics``, from the same resamples.
 
@@ -44,19 +49,27 @@ def bootstrap(
     others it gives plain percentiles. Resamples where a metric is NaN (a class was not drawn) are left out for it.
 
     Args:
-        metrics: weights (R, N) to a mapping of names to values (R,). The estimate is its value for weights of one.
+        metrics: weights (R, N) to a mapping of names to values (R,). The estimate is its value for weights of one. Of
+            several, as of runs with different seeds on the same images, it is the mean, and they are drawn as well as
+            the images. Of very few the interval is a little too narrow: three runs know little of their scatter.
         rows: N, the number of images.
         seed: of the resampling; the same seed gives the same intervals.
         resamples: how many.
         level: coverage of the interval.
     """
-    rng = np.random.default_rng(seed)
-    values = {name: float(value[0]) for name, value in metrics(np.ones((1, rows))).items()}
+    runs: list[WeightedMetrics] = [metrics] if callable(metrics) else list(metrics)
+    rng, of_runs = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+    whole = [run(np.ones((1, rows))) for run in runs]
+    values = {name: float(np.mean([found[name][0] for found in whole])) for name in whole[0]}
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in values}
     step = max(1, _CHUNK // rows)
     for start in range(0, resamples, step):
-        for name, value in metrics(_counts(rng, min(step, resamples - start), rows)).items():
-            drawn[name].append(value)
+        weights = _counts(rng, min(step, resamples - start), rows)
+        each = [run(weights) for run in runs]
+        chosen = of_runs.integers(len(runs), size=(len(runs), len(weights)))
+        for name in values:
+            of_each = np.stack([found[name] for found in each])
+            drawn[name].append(np.take_along_axis(of_each, chosen, 0).mean(0))
     return {name: _bias_corrected(value, np.concatenate(drawn[name]), level) for name, value in values.items()}
 
 

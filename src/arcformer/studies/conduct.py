@@ -12,10 +12,12 @@ from pathlib import Path
 
 import torch
 from filelock import SoftFileLock, Timeout
+from safetensors.numpy import save_file
 
 from arcformer.config import flat, read, write
 from arcformer.disk import unwritable, whole
 from arcformer.errors import InputError
+from arcformer.studies.contrast import contrasts, write_contrasts
 from arcformer.studies.evaluate import evaluate
 from arcformer.studies.place import Outcome, Place, outcomes, places
 from arcformer.studies.plan import Planned, and_more, plan
@@ -104,7 +106,10 @@ def run(
         if len(later) == len(left):
             time.sleep(PAUSE)
         left = later if any(one.start is not None for _, one in later) else []
-    return _tabulate(study, planned, out)
+    found = _tabulate(study, planned, out)
+    if study.contrast is not None:
+        write_contrasts(contrasts(study.contrast, found, seed=study.test.seed if study.test else 0), out)
+    return found
 
 
 def check_folder(study: Study, out: Path) -> None:
@@ -190,6 +195,8 @@ def _test(trained: Run, test: TestSection, path: Path) -> None:
         images = open_test(seen, split, count=count, seed=test.seed, device=device)
     trained.task.to(device)
     found = evaluate(trained, images, name="test", seed=test.seed)
+    with whole(path.with_suffix(".safetensors")) as unfinished:
+        save_file(found.of_each, unfinished, {"evaluation": type(found).__name__})
     facts = {
         "images": len(found),
         "preset": data.preset,

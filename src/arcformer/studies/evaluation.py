@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from numpy.typing import NDArray
+
 from arcformer.batch import LensBatch
 from arcformer.metrics import Estimate
+from arcformer.metrics.intervals import WeightedMetrics
 
 if TYPE_CHECKING:
     from arcformer.training import Run
@@ -83,6 +86,16 @@ class Evaluation(ABC):
     @abstractmethod
     def drawn(self) -> dict[str, Any]:
         """What its part of the report shows beside its numbers, by name: figures as ``data:`` URIs, sentences."""
+
+    @property
+    @abstractmethod
+    def of_each(self) -> dict[str, NDArray[Any]]:
+        """What is kept of every image, (N, ...) each, so that runs can be compared on the same ones."""
+
+    @classmethod
+    @abstractmethod
+    def weighed(cls, of_each: Mapping[str, NDArray[Any]]) -> WeightedMetrics:
+        """The numbers by which runs are compared, as functions of weights of the images (``metrics.bootstrap``)."""
 
     def unit(self, name: str) -> str:
         """Of one of its numbers."""

@@ -1,6 +1,7 @@
 """Where a run of a study lies: its folder, what has become of it, and the numbers that it left there.
 
-``run/`` is the run folder, ``test-DIGEST.json`` the result on the test images (of another test, another file),
+``run/`` is the run folder, ``test-DIGEST.json`` the result on the test images (of another test, another file), and
+``test-DIGEST.safetensors`` what is kept of each of them,
 ``failed.json`` why it ended before its end, ``claim`` which process is at work on it.
 """
 
@@ -67,6 +68,11 @@ class Place:
     def tested(self) -> Path | None:
         """The file with the result on the test images."""
         return self.folder / f"test-{digest(self.test)}.json" if self.test else None
+
+    @property
+    def of_each(self) -> Path | None:
+        """The file with what is kept of every test image."""
+        return None if self.tested is None else self.tested.with_suffix(".safetensors")
 
     @property
     def done(self) -> bool:

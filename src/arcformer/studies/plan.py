@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,8 @@ def plan(study: Study) -> list[Planned]:
     Raises:
         InputError: naming every fault of every run: unknown fields, two axes that set the same field, two values
             with the same label, a test on other classes than those of the run, an ``init`` that is nothing to begin
-            with or has another backbone, corrections of low rank that cannot be made.
+            with or has another backbone, corrections of low rank that cannot be made; a contrast with what is not
+            there.
     """
     runs: dict[str, Planned] = {}
     faults: dict[str, list[str]] = {}
@@ -108,10 +109,33 @@ def plan(study: Study) -> list[Planned]:
         runs.setdefault(one.digest, one)
     if faults:
         raise Faults(_title(study), _lines(faults))
+    _check_contrast(study, runs.values())
     needed: dict[str, Planned] = {}
     for one in runs.values():
         needed |= {earlier.digest: runs.get(earlier.digest, earlier) for earlier in one.starts}
     return list((needed | runs).values())
+
+
+def _check_contrast(study: Study, runs: Iterable[Planned]) -> None:
+    """See that a study can make its comparison.
+
+    Raises:
+        InputError: no test, an axis that it has not, or a value that is not on it.
+    """
+    asked = study.contrast
+    if asked is None:
+        return
+    if study.test is None:
+        raise InputError("contrast: runs are compared on test images, and the study has no [test]")
+    on_axis: dict[str, dict[str, None]] = {}
+    for one in runs:
+        for axis, text in one.axes.items():
+            on_axis.setdefault(axis, {})[text] = None
+    if asked.axis not in on_axis:
+        raise InputError(f"contrast.axis: the study has no axis {asked.axis!r}; {near(asked.axis, on_axis)}")
+    if asked.against not in on_axis[asked.axis]:
+        known = near(asked.against, on_axis[asked.axis])
+        raise InputError(f"contrast.against: no run has {asked.axis} {asked.against!r}; {known}")
 
 
 def begins_with(config: RunConfig, start: str) -> RunConfig:

@@ -13,7 +13,7 @@ from arcformer.config import Section, flat, read_toml
 from arcformer.errors import InputError
 from arcformer.sim.presets import PRESETS
 
-__all__ = ["ReachSection", "Study", "TestSection", "laid_over", "read"]
+__all__ = ["ContrastSection", "ReachSection", "Study", "TestSection", "laid_over", "read"]
 
 
 class TestSection(Section):
@@ -56,6 +56,17 @@ class ReachSection(Section):
     better: Literal["max", "min"] = "max"
 
 
+class ContrastSection(Section):
+    """Which runs are compared with which, on the same images and with the same seeds.
+
+    ``axis``: along which.
+    ``against``: the value, or its label, that all others on this axis are compared with.
+    """
+
+    axis: str
+    against: str
+
+
 def _dotted(axes: Any) -> Any:
     """``data.preset = [...]`` as TOML reads it, a table in a table, by the name as it was written."""
     return flat(axes) if isinstance(axes, dict) else axes
@@ -78,6 +89,7 @@ class Study(Section):
     stands for the value that bears it.
     ``test``: the images for the test; None: runs are validated only.
     ``reach``: asks how soon a metric reaches a value.
+    ``contrast``: asks by how much runs differ from others in the test.
     """
 
     name: str = ""
@@ -88,6 +100,7 @@ class Study(Section):
     grid: list[Axes] = Field(default_factory=list)
     test: TestSection | None = None
     reach: ReachSection | None = None
+    contrast: ContrastSection | None = None
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Study:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError
 from arcformer.metrics import ClassificationReport, Estimate, bootstrap, classification_report
+from arcformer.metrics.classification import weighted_auc
+from arcformer.metrics.intervals import WeightedMetrics
 from arcformer.studies.classification import figures, sentences
 from arcformer.studies.comparison import auc_difference
 from arcformer.studies.evaluation import Evaluation, Gathering
@@ -80,6 +82,21 @@ class ClassEvaluation(Evaluation):
     @property
     def headlines(self) -> dict[str, str]:
         return HEADLINES
+
+    @property
+    def of_each(self) -> dict[str, NDArray[Any]]:
+        return {"labels": self.labels, "probabilities": self.probabilities}
+
+    @classmethod
+    def weighed(cls, of_each: Mapping[str, NDArray[Any]]) -> WeightedMetrics:
+        labels, probabilities = of_each["labels"], of_each["probabilities"]
+        right = (probabilities.argmax(1) == labels).astype(float)
+
+        def metrics(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+            areas = [weighted_auc(p, labels == k, weights) for k, p in enumerate(probabilities.T)]
+            return {"auroc": np.mean(areas, axis=0), "accuracy": weights @ right / weights.sum(1)}
+
+        return metrics
 
     def summary(self) -> str:
         return sentences.summary(self)

@@ -16,6 +16,7 @@ from torch import Tensor
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError, near
 from arcformer.metrics import Estimate
+from arcformer.metrics.intervals import WeightedMetrics
 from arcformer.sim.substructure import HALF_LENGTH
 from arcformer.studies.evaluation import Evaluation, Gathering, as_json
 from arcformer.studies.floor import MassFloor, mass_floor
@@ -100,6 +101,15 @@ class PosteriorEvaluation(Evaluation):
             "nll": "negative log density at the truth, nats",
             "tarp_deviation": "greatest deviation in TARP",
         }
+
+    @property
+    def of_each(self) -> dict[str, NDArray[Any]]:
+        off = np.abs(self.mean - self.truth)
+        return {name: off[:, k] for k, name in enumerate(self.targets)}
+
+    @classmethod
+    def weighed(cls, of_each: Mapping[str, NDArray[Any]]) -> WeightedMetrics:
+        return lambda weights: {f"mae_{name}": weights @ off / weights.sum(1) for name, off in of_each.items()}
 
     def unit(self, name: str) -> str:
         if name.startswith(WITHOUT_UNIT):
