@@ -102,7 +102,7 @@ def _difference(asked: ContrastSection, first: Kept, second: Kept) -> WeightedMe
     (kind, one), (other_kind, other) = first, second
     labels = [arrays["labels"] for arrays in (one, other) if "labels" in arrays]
     counts = {len(next(iter(arrays.values()))) for arrays in (one, other)}
-    if kind is not other_kind or len(counts) > 1 or (labels and not np.array_equal(*labels)):
+    if kind is not other_kind or len(counts) > 1 or (labels and not np.array_equal(labels[0], labels[-1])):
         raise InputError(f"contrast: runs that differ in {asked.axis} were not tested on the same images")
     ours, theirs = kind.weighed(one), kind.weighed(other)
 
