@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import labels
 from catalogue import catalogue
 from quote import simulator
 
@@ -24,3 +25,9 @@ def test_the_tables_of_the_simulator_are_what_results_have() -> None:
     page = (DOCS / "simulator.md").read_text()
     assert page == simulator(page), "write it again: python benchmarks/quote.py simulator"
     assert "| `corrected/model-1` | no_sub, cdm | ." in page
+
+
+def test_the_table_of_labels_is_what_results_have() -> None:
+    page = (DOCS / "pretraining.md").read_text()
+    assert page == labels.page(page), "write it again: python benchmarks/labels.py"
+    assert (DOCS / "images" / "label-efficiency.png").stat().st_size > 10_000
