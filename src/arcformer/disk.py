@@ -55,7 +55,7 @@ def check_space(folder: Path, needed: float, what: str) -> None:
     free = shutil.disk_usage(above).free
     if needed > free:
         raise InputError(
-            f"{what} take about {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free for {folder}; "
+            f"{what} take about {_amount(needed)}, but {_amount(free)} are free for {folder}; "
             "make room or name a folder on another disk"
         )
 
@@ -102,6 +102,10 @@ def unwritable(folder: Path) -> Iterator[None]:
                 f"{folder} cannot be written to: {above} is a file, not a folder; name another place"
             ) from None
         raise InputError(f"{folder} cannot be written to ({error.strerror or error})") from None
+
+
+def _amount(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _remove(path: Path) -> None:
