@@ -17,6 +17,7 @@ from arcformer.catalogue import origin
 from arcformer.data.files import find_images
 from arcformer.disk import replaceable, unwritable, whole
 from arcformer.errors import InputError, near
+from arcformer.metrics import CENTRAL
 from arcformer.seen import Seen, device_of, targets_of, through
 from arcformer.sim.named_priors import prior_of
 from arcformer.sim.presets import PRESETS, Preset
@@ -32,7 +33,8 @@ RESULT, TABLE, LENSES, PICTURE, SKIPPED = (
     "population.json", "posterior.csv", "lenses.csv", "population.png", "skipped.txt",
 )  # fmt: skip
 
-LEVELS = (0.68, 0.95)
+LEVELS = (CENTRAL, 0.95)
+"""Of the central intervals that are told and drawn."""
 
 UNLIKELY = 0.01
 """So much less likely than the likeliest spread, none at all is worth a remark."""

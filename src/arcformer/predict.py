@@ -18,6 +18,7 @@ from arcformer.catalogue import catalogue_of, origin, write_catalogued
 from arcformer.data.files import FORMATS, find_images
 from arcformer.disk import replaceable, unwritable, whole
 from arcformer.errors import InputError
+from arcformer.metrics import CENTRAL, tails
 from arcformer.seen import Seen, device_of, targets_of, through
 from arcformer.sim.presets import PRESETS, Preset
 from arcformer.studies.pictures import portrait
@@ -32,9 +33,8 @@ __all__ = ["Predicted", "Predictions", "check_folder", "predict", "write_predict
 
 TABLE, SKIPPED, SAMPLES = "predictions.csv", "skipped.txt", "samples.safetensors"
 
-
-LEVELS = (0.5, 0.16, 0.84)
-"""Of what is said below a picture: the median, and the ends of the central 68 %."""
+SAID = (0.5, *tails(CENTRAL))
+"""Quantiles that stand below a picture: the median, and the ends of the central 68 %."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Predicted:
         scale = self.image.pixel_scale
         if describes(self.posterior) and scale is not None and bool(scale.isfinite()):
             return png(predictive_picture(predictive(self.image, self.posterior, self.preset)))
-        quantiles = {name: values.quantile(values.new_tensor(LEVELS)) for name, values in self.posterior.items()}
+        quantiles = {name: values.quantile(values.new_tensor(SAID)) for name, values in self.posterior.items()}
         said = ["{} {:.3g} [{:.3g}, {:.3g}]".format(name, *ends.tolist()) for name, ends in quantiles.items()]
         return png(portrait(self.image, self.probabilities or None, caption=", ".join(said)))
 

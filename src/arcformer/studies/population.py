@@ -33,6 +33,7 @@ from torch import Tensor
 
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError, near
+from arcformer.metrics import tails
 from arcformer.randomness import stream
 from arcformer.sim.priors import Prior
 
@@ -85,7 +86,8 @@ class Density:
 
     def interval(self, level: float) -> tuple[float, float]:
         """Ends of the central interval that holds ``level`` of it."""
-        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+        below, above = tails(level)
+        return self.quantile(below), self.quantile(above)
 
 
 @dataclass(frozen=True)
