@@ -15,15 +15,15 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from arcformer.metrics import CENTRAL, tails, within
-from arcformer.studies.regression.units import unit_of
-from arcformer.studies.style import BLACK, GREY, SQUARE, colours, figure
+from arcformer.sim.parameters import unit_of
+from arcformer.studies.style import BLACK, GREY, PALETTE, SQUARE, colours, figure
 
 if TYPE_CHECKING:
     from arcformer.studies.regression.evaluation import PosteriorEvaluation
 
 __all__ = ["against_length", "corner_plot", "coverage", "predicted", "ranks"]
 
-BLUE, RED = "#0072B2", "#D55E00"
+BLUE, RED = PALETTE[:2]
 
 DRAWN = 250
 """Images, at most, that are drawn one by one; the bins below hold all."""

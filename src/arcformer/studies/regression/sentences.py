@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from arcformer.metrics import Estimate
+from arcformer.sim.parameters import unit_of
 from arcformer.studies.comparison import difference
 from arcformer.studies.regression.measures import PERCENT
-from arcformer.studies.regression.units import unit_of
 from arcformer.studies.sentences import signed, with_interval
 
 if TYPE_CHECKING:
