@@ -51,7 +51,6 @@ def untrained(targets: tuple[str, ...], centre: tuple[float, ...], preset: str =
         transform=transform,
         domain=Domain.fit([batch], transform),
         classes=batch.classes,
-        target_names=(),
         metrics={},
         network=Network(48, 1, batch.classes),
     )

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arcformer.batch import LensBatch
+from arcformer.data.arrays import AXION_MASS
 from arcformer.errors import InputError, near
 from arcformer.metrics import Estimate, Flatness, Tarp, flatness, ranks, tarp
 from arcformer.metrics.intervals import WeightedMetrics
+from arcformer.sim.parameters import drawn_as, is_logarithm, unit_of
 from arcformer.sim.substructure import HALF_LENGTH
 from arcformer.studies.evaluation import Evaluation, Gathering, as_json
 from arcformer.studies.floor import MassFloor, mass_floor
@@ -23,8 +25,8 @@ from arcformer.studies.leaks import FEATURES, trivial_features
 from arcformer.studies.regression import figures, sentences
 from arcformer.studies.regression.baseline import Baseline, compared, models_of
 from arcformer.studies.regression.measures import PERCENT, RANGES, alone, bands, errors, held, likelihood
-from arcformer.studies.regression.units import unit_of
 from arcformer.studies.style import png_uri, svg_uri
+from arcformer.tasks import Estimator
 
 if TYPE_CHECKING:
     from arcformer.training import Run
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MASS", "PosteriorEvaluation", "PosteriorGathering"]
 
-MASS = "log10_axion_mass_eV"
+MASS = AXION_MASS
 """The target of which the floor is known."""
 
 WITHOUT_UNIT = ("r2_", "coverage_", "sbc_p_", "over_floor_")
@@ -162,7 +164,9 @@ class PosteriorGathering(Gathering):
 
     def __init__(self, run: Run, name: str, seed: int):
         super().__init__(run, name, seed)
-        self.targets = tuple(run.task.targets)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        if not isinstance(run.task, Estimator):
+            raise InputError(f"{type(run.task).__name__} predicts samples, and lacks targets, posterior or log_prob")
+        self.task, self.targets = run.task, run.task.targets
         self.kept: dict[str, list[Tensor]] = {}
 
     def check(self, batch: LensBatch) -> None:
@@ -173,7 +177,7 @@ class PosteriorGathering(Gathering):
         found = {name: getattr(prediction, name) for name in ("mean", "low", "high", "samples")}
         found |= {
             "truth": truth,
-            "log_density": self.run.task.log_prob(prediction, truth),  # pyright: ignore[reportCallIssue]
+            "log_density": self.task.log_prob(prediction, truth),
             "features": trivial_features(self.run.transform.inverse(seen)),
         }
         for name, tensor in found.items():
@@ -246,7 +250,7 @@ def _truth(batch: LensBatch, targets: Sequence[str], what: str) -> Tensor:
     for name in targets:
         if name in batch.target_names:
             continue
-        other = name.removeprefix("log10_") if name.startswith("log10_") else f"log10_{name}"
+        other = drawn_as(name) if is_logarithm(name) else f"log10_{name}"
         if other in batch.target_names:
             raise InputError(
                 f"{what}: the images have {other}, and the run predicts {name}: convert it, and name it so"
