@@ -103,7 +103,11 @@ def ranks(evaluation: PosteriorEvaluation) -> Figure:
             axes.stairs(high, edges, baseline=low, color=GREY, fill=True, alpha=0.3, linewidth=0)
             axes.stairs(flat.expected, edges, baseline=None, color=BLACK, linewidth=1)
             p = evaluation.found[f"sbc_p_{name}"].value
-            axes.set(title=f"{name}, p = {p:.2g}", xlim=(0, 1), xlabel="rank of the truth among the samples")
+            axes.set(
+                title=name if math.isnan(p) else f"{name}, p = {p:.2g}",
+                xlim=(0, 1),
+                xlabel="rank of the truth among the samples",
+            )
             axes.grid(visible=False)
         for axes in grid[:, 0]:
             axes.set_ylabel("images")

@@ -114,7 +114,7 @@ def test_a_run_without_a_posterior_has_no_samples(run, lenses):
         predict(run, [lenses], samples=0)
 
 
-def test_a_lens_that_is_estimated_is_drawn_anew(run, subhalos, lenses):
+def test_a_lens_that_is_estimated_is_drawn_anew(run, lenses):
     (one, *_) = predict(run, [lenses]).found
     wide = one.picture()
     assert wide.startswith(b"\x89PNG")
