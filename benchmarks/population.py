@@ -18,7 +18,7 @@ from rows import Row, emit
 
 import arcformer
 from arcformer.metrics.intervals import Estimate, mean, wilson
-from arcformer.population import check_target
+from arcformer.population import LEVELS, check_target
 from arcformer.progress import track
 from arcformer.randomness import stream
 from arcformer.seen import device_of
@@ -29,7 +29,6 @@ from arcformer.training import Run
 from arcformer.training.provenance import device_name
 
 BATCH = 100
-LEVELS = (0.68, 0.95)
 
 
 def likelihoods(run: Run, target: str, value: float, lenses: int, *names: str | int, seed: int) -> Ratios:

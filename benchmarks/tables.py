@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arcformer.sim.parameters import TARGETS, units_of
+from arcformer.sim.parameters import TARGETS, unit_of
 from arcformer.sim.presets import PRESETS
 
 __all__ = ["TABLES", "between"]
@@ -57,7 +57,7 @@ def targets() -> str:
         having = [PRESETS.get(preset) for preset in PRESETS if name in PRESETS.get(preset).targets]
         every = all(preset.classes_with(name) == preset.classes for preset in having)
         classes = dict.fromkeys(known for preset in having for known in preset.classes_with(name))
-        lines.append(f"| `{name}` | {units_of(name)} | {TARGETS[name]} | {'all' if every else ', '.join(classes)} |")
+        lines.append(f"| `{name}` | {unit_of(name)} | {TARGETS[name]} | {'all' if every else ', '.join(classes)} |")
     return "\n".join(lines)
 
 

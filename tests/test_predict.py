@@ -56,7 +56,6 @@ def run() -> Run:
         transform=transform,
         domain=Domain.fit([batch], transform),
         classes=batch.classes,
-        target_names=(),
         metrics={},
         network=Network(SIZE, 1, batch.classes),
     )

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from arcformer.catalogue import origin, write_catalogued
-from arcformer.data.files import find_images
 from arcformer.seen import Seen, device_of, seen_by, through
 from arcformer.studies.pictures import gallery
 from arcformer.studies.probe import pooled
@@ -70,13 +69,10 @@ def embed(
         >>> embed(arcformer.load("run"), ["cutouts"]).features.shape
         torch.Size([250, 128])
     """
-    files, junk = find_images(paths)
-    run.task.eval()
-    skipped: list[str] = []
-    left_out = skipped if skip_bad else None
-    found = list(through(run, progress(files), partial(_embedded, run), skipped=left_out, centre=centre, **options))
+    reading = {"skip_bad": skip_bad, "centre": centre, "progress": progress, **options}
+    found, skipped, junk = through(run, paths, partial(_embedded, run), **reading)
     rows, names, notes = zip(*found, strict=True)
-    return Embedding(torch.cat(rows), names, notes, tuple(skipped), junk)
+    return Embedding(torch.cat(rows), names, notes, skipped, junk)
 
 
 def write_embedding(out: Path, embedding: Embedding, run: Run) -> Path:

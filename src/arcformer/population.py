@@ -7,21 +7,22 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from arcformer.catalogue import origin
-from arcformer.data.files import find_images
 from arcformer.disk import replaceable, unwritable, whole
 from arcformer.errors import InputError, near
-from arcformer.seen import Seen, device_of, targets_of, through
+from arcformer.metrics import CENTRAL
+from arcformer.seen import Seen, device_of, through
 from arcformer.sim.named_priors import prior_of
 from arcformer.sim.presets import PRESETS, Preset
 from arcformer.studies.population import GRID, Density, Ratios, log_ratios, scattered, shared
 from arcformer.studies.style import GREY, PALETTE, figure, png
+from arcformer.tasks import Estimator
 
 if TYPE_CHECKING:
     from arcformer.training import Run
@@ -32,7 +33,11 @@ RESULT, TABLE, LENSES, PICTURE, SKIPPED = (
     "population.json", "posterior.csv", "lenses.csv", "population.png", "skipped.txt",
 )  # fmt: skip
 
-LEVELS = (0.68, 0.95)
+LEVELS = (CENTRAL, 0.95)
+"""Of the central intervals that are told and drawn."""
+
+MOST = 200
+"""Lenses that are drawn one by one; more would be a grey area."""
 
 UNLIKELY = 0.01
 """So much less likely than the likeliest spread, none at all is worth a remark."""
@@ -69,10 +74,14 @@ class Population:
         return len(self.paths)
 
     @property
+    def densities(self) -> dict[str, Density]:
+        """The three posteriors by name."""
+        return {"shared": self.shared, "mean": self.mean, "spread": self.spread}
+
+    @property
     def rows(self) -> list[dict[str, str | float]]:
         """``quantity``, ``mean``, ``std`` and the ends of the central 68 and 95 %, of each of the three posteriors."""
-        named = {"shared": self.shared, "mean": self.mean, "spread": self.spread}
-        return [{"quantity": name} | _summary(density) for name, density in named.items()]
+        return [{"quantity": name} | _summary(density) for name, density in self.densities.items()]
 
 
 @torch.no_grad()
@@ -103,32 +112,29 @@ def population(
         >>> found = population(arcformer.load("run"), ["lenses"], "f_sub")
         >>> found.shared.mean, found.shared.interval(0.68)
     """
-    target = check_target(run, target)
+    target, task = check_target(run, target), cast(Estimator, run.task)
     prior = prior_of(_preset(run), target)
-    files, junk = find_images(paths)
-    run.task.eval()
-    skipped: list[str] = []
 
     def of(one: Seen) -> tuple[Ratios, Path, tuple[str, ...]]:
-        return log_ratios(run.task, one.seen.to(device_of(run)), target, prior, grid=grid), one.path, one.notes
+        return log_ratios(task, one.seen.to(device_of(run)), target, prior, grid=grid), one.path, one.notes
 
-    left_out = skipped if skip_bad else None
-    found = list(through(run, progress(files), of, skipped=left_out, centre=centre, **options))
+    reading = {"skip_bad": skip_bad, "centre": centre, "progress": progress, **options}
+    found, skipped, junk = through(run, paths, of, **reading)
     ratios = Ratios.cat([one for one, _, _ in found])
     names, notes = tuple(path for _, path, _ in found), tuple(lines for _, _, lines in found)
     mean, spread = scattered(ratios)
     remarks = _remarks(run, target, ratios, spread, notes)
-    return Population(target, names, notes, ratios, shared(ratios), mean, spread, remarks, tuple(skipped), junk)
+    return Population(target, names, notes, ratios, shared(ratios), mean, spread, remarks, skipped, junk)
 
 
 def check_target(run: Run, target: str | None) -> str:
     """The target that is meant; raises ``InputError`` where the run has no such one, or several to choose from."""
-    names = targets_of(run)
-    if not names:
+    if not isinstance(run.task, Estimator):
         raise InputError(
             f"the run in {run.folder} estimates no target: its task is {run.config.task.name}; "
             "a population needs a run of task regress"
         )
+    names = run.task.targets
     if target is None:
         target, *others = names
         if others:
@@ -159,8 +165,7 @@ def write_population(folder: str | Path, found: Population, run: Run) -> Path:
         "remarks": list(found.remarks),
         **origin(run),
     }
-    named = {"shared": found.shared, "mean": found.mean, "spread": found.spread}
-    curves = [(n, v, d) for n, of in named.items() for v, d in zip(of.values, of.density, strict=True)]
+    curves = [(n, v, d) for n, of in found.densities.items() for v, d in zip(of.values, of.density, strict=True)]
     lenses = [
         {"path": str(path)} | _summary(of) | {"notes": "; ".join(notes)}
         for path, of, notes in zip(found.paths, found.ratios.posteriors, found.notes, strict=True)
@@ -190,7 +195,7 @@ def picture(found: Population) -> Figure:
     prior = Density.of(values, found.ratios.prior.log_prob(values))
     with figure(9.2, 3.1) as drawn:
         left, right = drawn.subplots(1, 2)
-        for alone in found.ratios.posteriors[:MOST_DRAWN]:
+        for alone in found.ratios.posteriors[:MOST]:
             left.plot(alone.values, alone.density / alone.density.max(), color=GREY, alpha=0.25, linewidth=0.7)
         left.plot(prior.values, prior.density / prior.density.max(), color=GREY, linewidth=1.2, dashes=(4, 2))
         _filled(left, found.shared, PALETTE[0])
@@ -202,10 +207,6 @@ def picture(found: Population) -> Figure:
         right.set(xlabel=f"{found.target}, scattered as a Gaussian", ylim=(0, 1.05))
         right.legend()
     return drawn
-
-
-MOST_DRAWN = 200
-"""Lenses; more would be a grey area."""
 
 
 def _filled(axes: Any, density: Density, tint: str, label: str | None = None) -> None:

@@ -15,15 +15,17 @@ from torch import Tensor
 
 from arcformer.batch import LensBatch
 from arcformer.catalogue import catalogue_of, origin, write_catalogued
-from arcformer.data.files import FORMATS, find_images
+from arcformer.data.files import FORMATS
 from arcformer.disk import replaceable, unwritable, whole
 from arcformer.errors import InputError
-from arcformer.seen import Seen, device_of, targets_of, through
+from arcformer.metrics import CENTRAL, tails
+from arcformer.seen import Seen, device_of, through
 from arcformer.sim.presets import PRESETS, Preset
 from arcformer.studies.pictures import portrait
 from arcformer.studies.predictive import describes, predictive
 from arcformer.studies.predictive import picture as predictive_picture
 from arcformer.studies.style import png
+from arcformer.tasks import Estimator
 
 if TYPE_CHECKING:
     from arcformer.training import Run
@@ -32,9 +34,8 @@ __all__ = ["Predicted", "Predictions", "check_folder", "predict", "write_predict
 
 TABLE, SKIPPED, SAMPLES = "predictions.csv", "skipped.txt", "samples.safetensors"
 
-
-LEVELS = (0.5, 0.16, 0.84)
-"""Of what is said below a picture: the median, and the ends of the central 68 %."""
+SAID = (0.5, *tails(CENTRAL))
+"""Quantiles that stand below a picture: the median, and the ends of the central 68 %."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Predicted:
         scale = self.image.pixel_scale
         if describes(self.posterior) and scale is not None and bool(scale.isfinite()):
             return png(predictive_picture(predictive(self.image, self.posterior, self.preset)))
-        quantiles = {name: values.quantile(values.new_tensor(LEVELS)) for name, values in self.posterior.items()}
+        quantiles = {name: values.quantile(values.new_tensor(SAID)) for name, values in self.posterior.items()}
         said = ["{} {:.3g} [{:.3g}, {:.3g}]".format(name, *ends.tolist()) for name, ends in quantiles.items()]
         return png(portrait(self.image, self.probabilities or None, caption=", ".join(said)))
 
@@ -126,21 +127,15 @@ def predict(
         >>> for one in predict(arcformer.load("demo/run"), ["lens.fits"]).found:
         ...     print(one.path, one.row["class"], one.probabilities, *one.notes)
     """
-    if samples is not None and not (samples >= 1 and targets_of(run)):
+    if samples is not None and not isinstance(run.task, Estimator):
         raise InputError(
-            f"{samples} samples: expected at least one"
-            if targets_of(run)
-            else f"the run in {run.folder} has no posterior that samples could be drawn from: its task is "
+            f"the run in {run.folder} has no posterior that samples could be drawn from: its task is "
             f"{run.config.task.name}; leave samples out, or train task regress"
         )
-    files, junk = find_images(paths)
-    run.task.eval()
-    skipped: list[str] = []
-    left_out = skipped if skip_bad else None
-    predicted = through(
-        run, progress(files), partial(_predicted, run, samples), skipped=left_out, centre=centre, **options
-    )
-    return Predictions(tuple(predicted), tuple(skipped), junk)
+    if samples is not None and samples < 1:
+        raise InputError(f"{samples} samples: expected at least one")
+    reading = {"skip_bad": skip_bad, "centre": centre, "progress": progress, **options}
+    return Predictions(*through(run, paths, partial(_predicted, run, samples), **reading))
 
 
 def write_predictions(
@@ -198,11 +193,11 @@ def _write_samples(out: Path, found: Sequence[Predicted], run: Run) -> None:
 
 def _predicted(run: Run, samples: int | None, one: Seen) -> Predicted:
     seen = one.seen.to(device_of(run))
-    prediction, posterior = run.task.predict(seen), {}
-    if targets := targets_of(run):
-        task: Any = run.task
-        drawn = prediction.samples if samples is None else task.posterior(seen, samples)  # pyright: ignore
-        posterior = dict(zip(targets, drawn[0].float().cpu().T, strict=True))
+    task, posterior = run.task, {}
+    prediction: Any = task.predict(seen)
+    if isinstance(task, Estimator):
+        drawn = prediction.samples if samples is None else task.posterior(seen, samples)
+        posterior = dict(zip(task.targets, drawn[0].float().cpu().T, strict=True))
     table = {name: column[0] for name, column in run.task.table(prediction).items()}
     y, x = (round(at, 2) for at in one.centre)
     scale = "" if isnan(one.pixel_scale) else float(f"{one.pixel_scale:.6g}")

@@ -5,7 +5,7 @@ What is done with files (``predict``, ``embed``) stands on this, so that all of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isnan, nan
@@ -18,7 +18,7 @@ from torch import Tensor
 from arcformer.batch import LensBatch
 from arcformer.data.arrays import mass_among
 from arcformer.data.centre import find_centre
-from arcformer.data.files import read_image
+from arcformer.data.files import find_images, read_image
 from arcformer.data.image import BadFile
 from arcformer.data.resample import resample
 from arcformer.data.transforms import TransformSection
@@ -28,7 +28,7 @@ from arcformer.sim.presets import PRESETS
 if TYPE_CHECKING:
     from arcformer.training import Run
 
-__all__ = ["Seen", "device_of", "seen_by", "targets_of", "through"]
+__all__ = ["Seen", "device_of", "seen_by", "through"]
 
 R = TypeVar("R")
 
@@ -65,41 +65,48 @@ class Seen:
 
 def through(
     run: Run,
-    files: Iterable[Path],
+    paths: Iterable[str | Path],
     what: Callable[[Seen], R],
     *,
-    skipped: list[str] | None = None,
+    skip_bad: bool = False,
+    progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
     centre: tuple[float, float] | None = None,
     **options: Any,
-) -> Iterator[R]:
+) -> tuple[tuple[R, ...], tuple[str, ...], int]:
     """What ``what`` makes of each file, one after another.
 
     Args:
         run: as ``arcformer.load`` gives it.
-        files: to be read.
+        paths: files, or folders of them.
         what: is given each of them as the run sees it.
-        skipped: where a line is put for each bad file, which is then left out; None: it is an error.
+        skip_bad: whether bad files are left out, and listed.
+        progress: wraps the files while they are gone through, as a progress bar does.
         centre, options: see ``seen_by``.
 
+    Returns:
+        What was made, a line for each bad file that was left out, and how many files in folders were passed over as no
+        images.
+
     Raises:
-        BadFile: without ``skipped``, the first file that cannot be used; with it, when none can.
+        BadFile: without ``skip_bad``, the first file that cannot be used; with it, when none can.
+        InputError: a path that does not exist, no image at all, or an option that a format does not have.
     """
-    done, last = 0, None
-    for path in files:
+    files, junk = find_images(paths)
+    run.task.eval()
+    made: list[R] = []
+    skipped: list[str] = []
+    for path in progress(files):
         try:
             seen = seen_by(run, path, centre, **options)
             with _of(path):
-                found = what(seen)
+                made.append(what(seen))
         except BadFile as error:
-            if skipped is None:
+            if not skip_bad:
                 raise
-            last = error
             skipped.append(str(error))
-            continue
-        done += 1
-        yield found
-    if not done and last is not None:
-        raise last
+            if len(skipped) == len(files):
+                raise
+    return tuple(made), tuple(skipped), junk
 
 
 def seen_by(run: Run, path: Path, centre: tuple[float, float] | None = None, **options: Any) -> Seen:
@@ -138,11 +145,6 @@ def _of(path: Path) -> Iterator[None]:
 def device_of(run: Run) -> torch.device:
     """Where the weights of a run lie."""
     return next(run.task.parameters()).device
-
-
-def targets_of(run: Run) -> tuple[str, ...]:
-    """What a run has a posterior of: the names of the targets of its task; none for another kind of task."""
-    return tuple(getattr(run.task, "targets", ())) if hasattr(run.task, "posterior") else ()
 
 
 def _read(run: Run, path: Path, options: dict[str, Any]) -> tuple[LensBatch, list[str]]:

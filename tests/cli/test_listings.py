@@ -9,7 +9,7 @@ from shell import Command
 
 from arcformer.config import as_toml, options_of, read
 from arcformer.models import BACKBONES
-from arcformer.sim.parameters import units_of
+from arcformer.sim.parameters import unit_of
 from arcformer.sim.presets import PRESETS
 from arcformer.tasks import TASKS
 from arcformer.training import RunConfig
@@ -44,7 +44,7 @@ def test_a_preset_with_all_that_is_known_of_it(arcformer: Command) -> None:
         lines = shown.partition("\ntargets")[2].splitlines()[3:]
         for target, line in zip(preset.targets, lines, strict=False):
             assert line.split()[0] == target
-            assert f" {units_of(target) or '-'} " in line
+            assert f" {unit_of(target) or '-'} " in line
             assert ", ".join(preset.classes_with(target)) in line or " all classes" in line
     shown = arcformer("presets", "deeplense/model-1").out
     assert any(

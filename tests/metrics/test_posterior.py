@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from arcformer.errors import InputError
-from arcformer.metrics import IntervalCoverage, coverage, flatness, ranks, sharpness, tarp
+from arcformer.metrics import IntervalCoverage, coverage, flatness, ranks, sharpness, tarp, within
 
 N, S = 4000, 400
 
@@ -62,6 +62,22 @@ def test_ranks_count_samples_below_and_are_flat_for_an_exact_posterior():
         assert (flatness(ranks(samples, truth), S).p_value < 1e-6).all()
 
 
+def test_a_truth_beyond_all_samples_has_a_rank_at_an_end_and_no_interval_holds_it():
+    samples = np.linspace(-1, 1, 9)[None, :, None]
+    found = np.array([ranks(samples, [[value]])[0] for value in (-5, 0.0, 0.01, 5)])
+    assert found.ravel().tolist() == [0, 4.5, 5, 9]  # a tie counts half
+    assert within(found, 9, (0.5, 0.8)).squeeze().tolist() == [[False, True, True, False]] * 2
+    assert flatness(found, 9, bins=2).counts.ravel().tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(("images", "bins"), [(3, 2), (40, 8), (90, 18), (5000, 20)])
+def test_few_images_come_in_few_bins_and_of_hardly_any_nothing_is_said(images, bins):
+    flat = flatness(np.arange(images)[:, None] % (S + 1), S)
+    assert flat.counts.shape == (bins, 1)
+    assert flat.counts.sum() == images
+    assert np.isnan(flat.p_value).all() == (images < 10)
+
+
 def test_the_test_of_flatness_is_right_at_its_level():
     """Of flat ranks it refuses a twentieth, bins that hold different numbers of ranks included."""
     rng = np.random.default_rng(0)
@@ -92,7 +108,9 @@ def test_tarp_is_that_of_its_paper_done_slowly():
     shares = []
     for drawn, own, reference in zip(samples, truth, seen, strict=True):
         radius = np.linalg.norm((own - reference) / unit)
-        shares.append(np.mean([np.linalg.norm((one - reference) / unit) < radius for one in drawn]))
+        nearer = sum(np.linalg.norm((one - reference) / unit) < radius for one in drawn)
+        shares.append((nearer + 0.5) / (len(drawn) + 1))
+    np.testing.assert_allclose(found.nearer, shares)
     np.testing.assert_allclose(found.coverage, [np.mean(np.array(shares) <= level) for level in found.levels])
 
 
@@ -134,7 +152,7 @@ def test_the_metric_of_coverage_is_that_of_the_whole_set():
         (lambda s, t: tarp(s * np.nan, t), "must be finite"),
         (lambda s, t: tarp(s, t, references=t[:2]), r"references \(2, 2\) do not fit"),
         (lambda s, t: coverage(s, t, (0.5, 95)), "levels are probabilities between 0 and 1, got"),
-        (lambda s, t: flatness(ranks(s, t), 5), "4 ranks among 5 samples in 20 bins"),
+        (lambda s, t: flatness(ranks(s, t), 5, bins=20), "20 bins for ranks among 5 samples"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, words):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from arcformer.errors import InputError
-from arcformer.sim.parameters import SMOOTH_LENS, TARGETS, drawn_as, units_of
+from arcformer.sim.parameters import SMOOTH_LENS, TARGETS, drawn_as, unit_of
 from arcformer.sim.presets import PRESETS
 from arcformer.sim.priors import Uniform
 from arcformer.sim.render import draw, simulate
@@ -52,12 +52,12 @@ def test_a_vortex_lies_where_its_targets_say() -> None:
     ("name", "unit"),
     [
         ("theta_E", "arcsec"), ("source_x", "arcsec"), ("vortex_half_length", "arcsec"), ("e1", ""), ("f_sub", ""),
-        ("log10_f_sub", "dex"), ("log10_axion_mass_eV", "dex of eV"), ("axion_mass_eV", "eV"),
-        ("log10_half_mode_mass", "dex of Msun"), ("log10_source_size", "dex of arcsec"), ("source_magnitude", "mag"),
+        ("log10_f_sub", "dex"), ("log10_axion_mass_eV", "dex"), ("axion_mass_eV", "eV"),
+        ("log10_half_mode_mass", "dex"), ("log10_source_size", "dex"), ("source_magnitude", "mag"),
     ],
 )  # fmt: skip
 def test_units(name: str, unit: str) -> None:
-    assert units_of(name) == unit
+    assert unit_of(name) == unit
 
 
 @dataclass(frozen=True)

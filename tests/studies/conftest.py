@@ -102,6 +102,9 @@ class Measured(nn.Module):
         samples = self.middle + self.spread * (mean[:, None] + width * noise)
         return SimpleNamespace(**found, std=width * self.spread.expand(len(batch), -1), samples=samples)
 
+    def posterior(self, batch: LensBatch, samples: int) -> Tensor:
+        return self.predict(batch).samples[:, :samples]
+
     def log_prob(self, prediction: Any, values: Tensor) -> Tensor:
         return torch.distributions.Normal(prediction.mean, prediction.std).log_prob(values).sum(1)
 

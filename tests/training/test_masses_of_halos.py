@@ -42,7 +42,7 @@ def test_a_flat_folder_is_trained_on_tested_on_and_predicted(recipe: Recipe, len
     config = masses(recipe, lens_data)
     run = fit(config, tmp_path / "run")
     assert run.classes == ("no_sub",)
-    assert run.target_names == (TARGET,)
+    assert run.task.targets == (TARGET,)
     test = open_test(config, tmp_path / "run" / "split.json", count=1, seed=0)
     batch = test.batch(0)
     for name, found in zip(batch.ids, batch.targets[:, 0].tolist(), strict=True):
@@ -57,6 +57,10 @@ def test_a_flat_folder_is_trained_on_tested_on_and_predicted(recipe: Recipe, len
 
 def test_a_file_without_its_mass_is_named_before_training(recipe: Recipe, lens_data: Path, tmp_path: Path) -> None:
     np.save(lens_data / "plain.npy", np.ones((16, 16)))
+    with pytest.raises(
+        InputError, match=r"name what is to be estimated in task\.targets; images of deeplense/halo-mass"
+    ):
+        fit(masses(recipe, lens_data, "task.targets=[]"), tmp_path / "run")
     with pytest.raises(InputError, match=r"plain\.npy holds no log10_halo_mass to be learned"):
         fit(masses(recipe, lens_data), tmp_path / "run")
     assert not (tmp_path / "run").exists()

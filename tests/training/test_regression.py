@@ -35,7 +35,7 @@ def test_a_run_is_trained_loaded_and_gives_posteriors(head: str, recipe, tmp_pat
     }
     assert None not in values.values()
     assert run.metrics["monitor"] == "nll"
-    assert run.target_names == ("log10_halo_mass",)
+    assert run.task.targets == ("log10_halo_mass",)
     source = SimulatedBatches("deeplense/halo-mass", batch_size=5, seed=7, split="new", pixels=16, count=5)
     batch = run.transform(source.batch(0))
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_a_resumed_run_keeps_its_scales_and_ends_with_the_same_bits(recipe, tmp_
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ((), r"name what is to be estimated in task\.targets; these images have theta_E, slope, e1"),
+        ((), r"name what is to be estimated in task\.targets; images of survey/lsst have theta_E, slope, e1"),
         (('task.targets=["theta_e"]',), r"has no 'theta_e'; did you mean 'theta_E'\? Known: "),
         (('task.targets=["e1","e1"]',), "named twice"),
     ],

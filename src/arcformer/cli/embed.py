@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from arcformer.cli.output import check_free, left_out, note, say
-from arcformer.cli.predict import Band, Centre, Extension, Files, Folder, PixelScale, SkipBad, opened, reading
+from arcformer.cli.reading import Band, Centre, Extension, Files, Folder, PixelScale, SkipBad, opened, reading
 
 __all__ = ["embed"]
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from arcformer.cli.output import left_out, note
-from arcformer.cli.predict import Band, Centre, Extension, Files, Folder, PixelScale, SkipBad, looked, printed
+from arcformer.cli.predict import looked, printed
+from arcformer.cli.reading import Band, Centre, Extension, Files, Folder, PixelScale, SkipBad
 
 __all__ = ["explain"]
 

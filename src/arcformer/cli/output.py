@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ import typer
 
 from arcformer.errors import InputError
 
-__all__ = ["check_free", "counted", "first_process", "left_out", "note", "passed_over", "say", "table"]
+__all__ = ["check_free", "counted", "first_process", "left_out", "note", "passed_over", "say", "table", "tabulated"]
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Where torchrun, Lightning, SLURM and LSF say which process this is."""
@@ -67,6 +68,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with console.capture() as captured:
         console.print(drawn)
     say("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def tabulated(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on a terminal, CSV elsewhere."""
+    if sys.stdout.isatty():
+        table(columns, rows)
+    else:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
 
 
 def check_free(path: Path, force: bool) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from arcformer.cli.output import left_out, note, say, table
-from arcformer.cli.predict import Band, Centre, Extension, Files, Folder, PixelScale, SkipBad, opened, reading
+from arcformer.cli.output import left_out, note, say, tabulated
+from arcformer.cli.reading import Band, Centre, Extension, Files, Folder, PixelScale, SkipBad, opened, reading
 
 __all__ = ["population"]
 
@@ -61,10 +59,8 @@ def population(
     lines = [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
     if as_json:
         say(json.dumps(rows, indent=1))
-    elif sys.stdout.isatty():
-        table(list(rows[0]), lines)
     else:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([list(rows[0]), *lines])
+        tabulated(list(rows[0]), lines)
     left_out(found.skipped, found.junk)
     for remark in found.remarks:
         note(remark)

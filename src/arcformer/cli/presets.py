@@ -67,7 +67,7 @@ def _targets(preset: Preset) -> list[tuple[str, ...]]:
     """Each target with its unit, what it is, and the classes that have it; or its value, where it never varies."""
     import torch
 
-    from arcformer.sim.parameters import TARGETS, target, units_of
+    from arcformer.sim.parameters import TARGETS, target, unit_of
     from arcformer.sim.render import draw
 
     labels = torch.arange(len(preset.classes)).repeat(8)
@@ -77,7 +77,7 @@ def _targets(preset: Preset) -> list[tuple[str, ...]]:
         values, known = target(name, drawn), preset.classes_with(name)
         first, last = (float(end) for end in values[values.isfinite()].aminmax())
         of = "all classes" if known == preset.classes else ", ".join(known)
-        rows.append((name, units_of(name) or "-", TARGETS.get(name, ""), f"{of}: {first:g}" if first == last else of))
+        rows.append((name, unit_of(name) or "-", TARGETS.get(name, ""), f"{of}: {first:g}" if first == last else of))
     return rows
 
 

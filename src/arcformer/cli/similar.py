@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from arcformer.cli.output import check_free, left_out, note, table
-from arcformer.cli.predict import Band, Centre, Extension, Folder, PixelScale, SkipBad, opened, reading
+from arcformer.cli.output import check_free, left_out, note, tabulated
+from arcformer.cli.reading import Band, Centre, Extension, Folder, PixelScale, SkipBad, opened, reading
 from arcformer.errors import InputError
 
 __all__ = ["similar"]
@@ -73,10 +71,7 @@ def similar(
         (rank, f"{cosine:.4f}", str(path))
         for rank, (cosine, path) in enumerate(zip(cosines.tolist(), paths, strict=True), 1)
     ]
-    if sys.stdout.isatty():
-        table(COLUMNS, lines)
-    else:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([COLUMNS, *lines])
+    tabulated(COLUMNS, lines)
     left_out(among_them.skipped, junk)
     for line in query.notes[0]:
         note(f"{file}: {line}")

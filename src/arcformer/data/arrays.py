@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from arcformer.batch import LensBatch
 from arcformer.data.image import BadFile, image_batch
 from arcformer.data.npy import read_npy
+from arcformer.sim.parameters import is_logarithm
 
 __all__ = ["AXION_MASS", "mass_among", "read_array"]
 
@@ -66,7 +67,7 @@ def _image_and_mass(path: Path, array: NDArray[Any]) -> tuple[NDArray[Any], floa
 def _target(path: Path, name: str, value: float) -> float:
     if name == AXION_MASS and not 0 < value < HEAVIEST_AXION:
         raise BadFile(f"{path}: {value:g} is no axion mass in eV; take the preset of its data, as deeplense/halo-mass")
-    if not name.startswith("log10_"):
+    if not is_logarithm(name):
         return value
     if value <= 0:
         raise BadFile(f"{path}: {name} of {value:g} does not exist")

@@ -15,7 +15,7 @@ from arcformer.batch import LensBatch
 from arcformer.data.stored import StoredBatches
 from arcformer.disk import check_space, unwritable, whole
 from arcformer.errors import InputError
-from arcformer.sim.parameters import units_of
+from arcformer.sim.parameters import unit_of
 
 __all__ = ["export_deeplense", "export_fits"]
 
@@ -166,4 +166,4 @@ def _tables(image: LensBatch) -> list[fits.BinTableHDU]:
 
 def _unit(name: str) -> str:
     """As FITS spells it."""
-    return units_of(name).replace("Msun", "solMass")
+    return unit_of(name).replace("Msun", "solMass")

@@ -5,6 +5,7 @@ from arcformer.metrics.contrast import NTXent, nt_xent
 from arcformer.metrics.intervals import Estimate, bootstrap, from_rows, mean, wilson
 from arcformer.metrics.likelihood import NegativeLogLikelihood
 from arcformer.metrics.posterior import (
+    CENTRAL,
     LEVELS,
     Flatness,
     IntervalCoverage,
@@ -13,12 +14,15 @@ from arcformer.metrics.posterior import (
     flatness,
     ranks,
     sharpness,
+    tails,
     tarp,
+    within,
 )
 from arcformer.metrics.probes import LinearProbeAccuracy, LinearProbeAUROC, NeighbourAccuracy
 from arcformer.metrics.representation import EffectiveRank, FeatureSpread
 
 __all__ = [
+    "CENTRAL",
     "LEVELS",
     "ClassReport",
     "ClassificationReport",
@@ -42,6 +46,8 @@ __all__ = [
     "nt_xent",
     "ranks",
     "sharpness",
+    "tails",
     "tarp",
     "wilson",
+    "within",
 ]

@@ -18,7 +18,7 @@ import torch
 
 from arcformer.errors import InputError, near
 from arcformer.sim.galaxies import Galaxy
-from arcformer.sim.parameters import drawn_as
+from arcformer.sim.parameters import drawn_as, is_logarithm
 from arcformer.sim.preset import Preset
 from arcformer.sim.priors import Fixed, Log10, Power, Prior
 from arcformer.sim.substructure import HALF_LENGTH, PointMassSubhalos, PublishedVortex, Vortex
@@ -84,14 +84,14 @@ def prior_of(preset: Preset, name: str) -> Prior:
     half = torch.tensor([0.25, 0.75], dtype=torch.float64)
     if prior.quantile(half).unique().numel() == 1:
         raise InputError(f"{bare} is the same in all images of {preset.name}, {float(prior.quantile(half)[0]):g}")
-    return prior if bare == name else Log10(prior)
+    return Log10(prior) if is_logarithm(name) else prior
 
 
 def held_at(preset: Preset, name: str, value: float) -> Preset:
     """The preset with a parameter at ``value``, for all who have it; ``InputError`` where the preset draws none."""
     bare = drawn_as(name)
     for place in _places(preset, bare):
-        preset = place.held(preset, float(value) if bare == name else 10.0**value)
+        preset = place.held(preset, 10.0**value if is_logarithm(name) else float(value))
     return preset
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-__all__ = ["SMOOTH_LENS", "SUBSTRUCTURE", "TARGETS", "drawn_as", "target", "units_of"]
+__all__ = ["SMOOTH_LENS", "SUBSTRUCTURE", "TARGETS", "drawn_as", "is_logarithm", "target", "unit_of"]
 
 SMOOTH_LENS = {
     "theta_E": "Einstein radius of the halo",
@@ -27,7 +27,7 @@ SMOOTH_LENS = {
     "lens_y": "centre of the halo, along y",
     "source_x": "centre of the source, unlensed, along x",
     "source_y": "centre of the source, unlensed, along y",
-    "log10_source_size": "half-light radius of the source",
+    "log10_source_size": "half-light radius of the source, arcsec",
     "source_index": "Sersic index of the source",
     "source_e1": "ellipticity of the source, as e1",
     "source_e2": "ellipticity of the source, as e2",
@@ -38,9 +38,9 @@ SMOOTH_LENS = {
 SUBSTRUCTURE = {
     "f_sub": "share of dark matter in subhalos",
     "log10_f_sub": "the same",
-    "log10_half_mode_mass": "half-mode mass of warm dark matter",
+    "log10_half_mode_mass": "half-mode mass of warm dark matter, Msun",
     "log10_axion_mass_eV": "mass of the axion",
-    "log10_vortex_mass": "mass of the vortex",
+    "log10_vortex_mass": "mass of the vortex, Msun",
     "vortex_half_length": "half the length of the vortex, which is a function of the mass of the axion",
     "vortex_x": "middle of the vortex, along x",
     "vortex_y": "middle of the vortex, along y",
@@ -51,7 +51,7 @@ TARGETS = (
     SMOOTH_LENS
     | {
         "source_magnitude": "of the whole source, without clumps",
-        "log10_halo_mass": "mass of the halo, of which theta_E is a function",
+        "log10_halo_mass": "mass of the halo, Msun, of which theta_E is a function",
     }
     | SUBSTRUCTURE
 )
@@ -74,13 +74,16 @@ UNITS = {
 """Units of drawn parameters by the end of their names; others have none."""
 
 
-def units_of(name: str) -> str:
-    """The unit of a parameter or a target, empty where it has none; ``dex of eV`` of the logarithm of one in eV."""
-    plain = drawn_as(name)
-    unit = next((unit for end, unit in UNITS.items() if plain.endswith(end)), "")
-    if plain == name:
-        return unit
-    return f"dex of {unit}" if unit else "dex"
+def unit_of(name: str) -> str:
+    """The unit of a parameter or a target, and of its errors: ``dex`` of a logarithm, empty where it has none."""
+    if is_logarithm(name):
+        return "dex"
+    return next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
+
+
+def is_logarithm(name: str) -> bool:
+    """Whether a target is the logarithm, to the base of 10, of the parameter that ``drawn_as`` names."""
+    return name.startswith(LOGARITHM)
 
 
 def drawn_as(name: str) -> str:

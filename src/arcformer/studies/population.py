@@ -33,8 +33,10 @@ from torch import Tensor
 
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError, near
+from arcformer.metrics import tails
 from arcformer.randomness import stream
 from arcformer.sim.priors import Prior
+from arcformer.tasks import Estimator
 
 __all__ = ["Density", "Ratios", "log_ratios", "scattered", "shared"]
 
@@ -85,7 +87,8 @@ class Density:
 
     def interval(self, level: float) -> tuple[float, float]:
         """Ends of the central interval that holds ``level`` of it."""
-        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+        below, above = tails(level)
+        return self.quantile(below), self.quantile(above)
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,14 @@ class Ratios:
 
 @torch.no_grad()
 def log_ratios(
-    task: Any, batch: LensBatch, target: str, prior: Prior, *, grid: int = GRID, others: int = OTHERS, seed: int = 0
+    task: Estimator,
+    batch: LensBatch,
+    target: str,
+    prior: Prior,
+    *,
+    grid: int = GRID,
+    others: int = OTHERS,
+    seed: int = 0,
 ) -> Ratios:
     """The likelihood of a parameter for each image, by the posterior of a task with its prior divided out.
 
@@ -143,7 +153,7 @@ def log_ratios(
     samples of the others of its density given these, which has the tails that an estimate from samples lacks.
 
     Args:
-        task: with ``targets``, ``predict``, ``posterior`` and ``log_prob``, as ``Regress`` has them.
+        task: as ``Regress`` is one.
         batch: as the run's transform gives it.
         target: one of its targets, which all these lenses have: of subhalos only where there are some.
         prior: that it was drawn from in training, in the unit of the target.
@@ -233,7 +243,7 @@ def _shares(grid: int) -> Tensor:
     return _share(_places(grid))
 
 
-def _conditions(task: Any, batch: LensBatch, count: int, seed: int) -> Tensor:
+def _conditions(task: Estimator, batch: LensBatch, count: int, seed: int) -> Tensor:
     """Posterior samples (B, count, P), chosen anew for each image."""
     samples = task.posterior(batch, SAMPLES)
     names = batch.ids or tuple(map(str, range(len(batch))))
@@ -241,7 +251,7 @@ def _conditions(task: Any, batch: LensBatch, count: int, seed: int) -> Tensor:
     return torch.stack([own[row.to(own.device)] for own, row in zip(samples, rows, strict=True)])
 
 
-def _marginal(task: Any, prediction: Any, given: Tensor, column: int, values: Tensor) -> Tensor:
+def _marginal(task: Estimator, prediction: Any, given: Tensor, column: int, values: Tensor) -> Tensor:
     """Log density (K, G) of one image's target with the others as in ``given`` (K, P), up to a constant for each."""
     places = given[:, None].repeat(1, len(values), 1)
     places[..., column] = values.to(places)

@@ -31,6 +31,7 @@ from arcformer.data.sky import sky_rms
 from arcformer.sim.galaxies import Galaxy
 from arcformer.sim.instrument import PixelPSF
 from arcformer.sim.named_priors import typical
+from arcformer.sim.parameters import drawn_as, is_logarithm
 from arcformer.sim.preset import Preset
 from arcformer.sim.priors import ONE
 from arcformer.sim.render import clean_images, draw_lens
@@ -116,7 +117,7 @@ def predictive(image: LensBatch, posterior: Mapping[str, Tensor], preset: Preset
     models = [[channel.fitted(source, light) for source in sources] for channel in seen]
     model = np.mean(models, axis=1)
     residual = np.where(good, (flux - model) / np.where(good, noise, 1.0), np.nan)
-    estimated = [name for name in posterior if _bare(name) in drawn]
+    estimated = [name for name in posterior if drawn_as(name) in drawn]
     caption = (
         f"Posterior ({len(sources)} samples): {', '.join(estimated)}. All else at the medians of {preset.name}, no "
         f"substructure. Fitted to the image: flux of the source, level of the sky{shape}. "
@@ -149,7 +150,7 @@ def _sources(lens: Preset, samples: Mapping[str, Tensor]) -> tuple[NDArray[np.fl
     """Images (S, H, W) of the lensed source, of flux one each, and the parameters (S,) that they are drawn with."""
     count = len(next(iter(samples.values())))
     drawn = draw_lens(replace(lens, lens_light=()), torch.zeros(count, dtype=torch.int64), 0)
-    given = {_bare(name): values if name == _bare(name) else 10**values for name, values in samples.items()}
+    given = {drawn_as(name): 10**values if is_logarithm(name) else values for name, values in samples.items()}
     for name in given.keys() & drawn.keys():
         drawn[name] = given[name].clamp(*LIMITS.get(name, (-math.inf, math.inf)))
     drawn |= _rounder(drawn, "") | _rounder(drawn, "source_")
@@ -255,7 +256,3 @@ def _same(image: LensBatch, pixel_scale: float) -> bool:
 
 def _psf_is(image: LensBatch) -> str:
     return "of the preset" if image.psf is None else "of the file"
-
-
-def _bare(name: str) -> str:
-    return name.removeprefix("log10_")

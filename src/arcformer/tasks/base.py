@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from arcformer.batch import LensBatch
 from arcformer.models import Backbone
 from arcformer.registry import Registry
 
-__all__ = ["TASKS", "Prediction", "Task", "TaskMetrics"]
+__all__ = ["TASKS", "Estimator", "Prediction", "Task", "TaskMetrics"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Task(nn.Module, ABC):
 
     A subclass is constructed as ``cls(backbone, classes, *, options...)``. Its randomness is torch's, on the global
     generator, which training seeds for every batch. State that is fitted, not trained, is held in buffers, so that it
-    is saved with the weights.
+    is saved with the weights. An option ``targets`` names those of the images' targets that it learns, at least one:
+    training sees to it that they are there, before the task is built.
 
     Attributes:
         monitor: the metric that chooses the best weights in validation, and ``"max"`` or ``"min"``.
@@ -52,7 +53,6 @@ class Task(nn.Module, ABC):
             and all that was drawn (``extras``): ``useful`` where there is a simulator, ``needed``, or ``none``.
         backbone: the backbone.
         classes: names of the classes, in the order of their labels; empty where there are none.
-        targets: names of the targets that it estimates, in the order of its numbers; empty where it estimates none.
     """
 
     monitor: ClassVar[tuple[str, str]]
@@ -62,7 +62,6 @@ class Task(nn.Module, ABC):
         super().__init__()
         self.backbone = backbone
         self.classes = tuple(classes)
-        self.targets: tuple[str, ...] = ()
 
     @abstractmethod
     def loss(self, batch: LensBatch) -> dict[str, Tensor]:
@@ -77,13 +76,6 @@ class Task(nn.Module, ABC):
         """Fresh metrics: ``update(prediction, batch)`` for each batch, then ``compute()`` over all, of all processes.
 
         Every value is a scalar. What is kept from batch to batch must be small: numbers per image, never images.
-        """
-
-    def check_targets(self, names: Sequence[str]) -> None:
-        """See that data whose targets are ``names`` have what is to be learned. Nothing, where not overridden.
-
-        Raises:
-            InputError: they have not.
         """
 
     def prepare(self, batches: Sequence[LensBatch]) -> None:
@@ -119,6 +111,30 @@ class Task(nn.Module, ABC):
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters that are not trained."""
         return ()
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What a task that gives posteriors has beside ``Task``. By this it is known, whatever its class.
+
+    Each ``Prediction`` of it has tensors ``mean``, ``std``, ``low`` and ``high`` (B, P), the last two the ends of the
+    central 68 %, and ``samples`` (B, S, P).
+
+    Attributes:
+        targets: names of the P targets, in the order of its numbers.
+    """
+
+    targets: tuple[str, ...]
+
+    def predict(self, batch: LensBatch) -> Any: ...
+
+    def posterior(self, batch: LensBatch, samples: int) -> Tensor:
+        """So many samples (B, S, P) of each posterior, in the targets' own units."""
+        ...
+
+    def log_prob(self, prediction: Any, values: Tensor) -> Tensor:
+        """The log density (B,) of ``prediction`` at ``values`` (B, P), nats; both in the targets' own units."""
+        ...
 
 
 Arguments = tuple[Tensor, ...] | Mapping[str, Tensor | None]

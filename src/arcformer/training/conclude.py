@@ -40,7 +40,7 @@ def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
     sample = pipeline.sample
     source = pipeline.train.source
     others = getattr(source.source if isinstance(source, Held) else source, "others", {})
-    network = Network(module.image_size, sample.images.shape[1], source.classes, task.targets or sample.target_names)
+    network = Network(module.image_size, sample.images.shape[1], source.classes)
     save_weights(task.cpu(), network, pipeline.folder / "model.safetensors")
     facts = {
         "validation": plain(metrics),

@@ -33,7 +33,6 @@ class Network:
     image_size: int
     channels: int
     classes: tuple[str, ...] = ()
-    target_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Run:
         task: with the weights that were best in validation, in eval mode, on the CPU.
         transform: from physical units to what the task takes.
         domain: what its training images were like.
-        classes, target_names: in the order of the labels and of the targets.
+        classes: in the order of the labels.
         metrics: what ``metrics.json`` holds.
         network: what its network was built for.
     """
@@ -57,7 +56,6 @@ class Run:
     transform: Transform
     domain: Domain
     classes: tuple[str, ...]
-    target_names: tuple[str, ...]
     metrics: dict[str, Any]
     network: Network
 
@@ -87,7 +85,6 @@ def load(folder: str | Path) -> Run:
         transform=Transform.load(folder / "transform.json"),
         domain=Domain.load(folder / "domain.json"),
         classes=network.classes,
-        target_names=network.target_names,
         metrics=_load_metrics(folder / "metrics.json"),
         network=network,
     )
@@ -108,8 +105,7 @@ def _load_task(config: RunConfig, path: Path) -> tuple[Task, Network]:
     try:
         with safe_open(path, "pt") as file:
             stored = json.loads((file.metadata() or {})["network"])
-        names: dict[str, Any] = {k: tuple(stored.pop(k, ())) for k in ("classes", "target_names")}
-        network = Network(**stored, **names)
+        network = Network(stored["image_size"], stored["channels"], tuple(stored.get("classes", ())))
         task = build_task(config, network.classes, network.image_size, network.channels)
         _fill(task, path)
     except InputError:

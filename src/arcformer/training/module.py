@@ -114,7 +114,6 @@ class TrainedTask(LightningModule):
 
     def _prepare(self) -> None:
         """Let the task see the first images, where it asks to; every process makes the same of them."""
-        self.task.check_targets(self.pipeline.sample.target_names)
         if type(self.task).prepare is not Task.prepare:
             self.task.prepare(self.pipeline.first())
 

@@ -14,7 +14,7 @@ import torch
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
-from arcformer.config import Component, Section, component
+from arcformer.config import Component, Section, component, options_of
 from arcformer.data.observed import observed
 from arcformer.data.symmetry import Symmetries
 from arcformer.data.transforms import TransformSection
@@ -258,8 +258,6 @@ def check_trainable(config: RunConfig) -> None:
             task = build_task(config, config.data.classes, config.transform.size or 64, 1, training=True)
     except (NotImplementedError, RuntimeError):  # one that cannot be built without memory is looked at when it is
         return
-    if config.data.folder is None:
-        task.check_targets(config.data.simulated.targets)
     if training.layer_decay < 1:
         depths(task.backbone)
 
@@ -270,15 +268,24 @@ def targets_wanted(config: RunConfig) -> tuple[str, ...]:
 
 
 def check_targets(config: RunConfig) -> None:
-    """See that simulated images have the targets of the task; files are looked into when they are read.
+    """See that the images have the targets of a task that learns some; each file is looked into when it is read.
+
+    The only place where that is asked: of the configuration, for the task may not be built before there are images.
 
     Raises:
-        InputError: a target that the preset does not draw, or not for every class of the run.
+        InputError: none is named; a simulated one that the preset does not draw, or not for every class of the run.
     """
-    if config.data.folder is not None or not targets_wanted(config):
+    if "targets" not in options_of(TASKS.get(config.task.name)).model_fields:
         return
-    preset = config.data.simulated
-    for name in targets_wanted(config):
+    preset, wanted = config.data.simulated, targets_wanted(config)
+    if not wanted:
+        raise InputError(
+            f"{config.task.name}: name what is to be estimated in task.targets; images of {preset.name} have "
+            f"{', '.join(preset.targets) or 'none'}"
+        )
+    if config.data.folder is not None:
+        return
+    for name in wanted:
         if name not in preset.targets:
             raise InputError(f"task.targets: {preset.name} has no {name!r}; {near(name, preset.targets)}")
         known = preset.classes_with(name)

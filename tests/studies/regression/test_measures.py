@@ -10,16 +10,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from arcformer.studies.regression.measures import (
-    LEVELS,
-    bands,
-    errors,
-    held,
-    likelihood,
-    places,
-    reference_places,
-    uniformity,
-)
+from arcformer.metrics import Estimate, flatness, ranks, tarp
+from arcformer.studies.regression.measures import PERCENT, bands, errors, held, likelihood
 
 IMAGES, SAMPLES = 2000, 199
 NAMES = ["a", "b"]
@@ -53,18 +45,21 @@ def test_a_target_that_never_varies_has_no_r2() -> None:
     assert math.isnan(found["r2_a"].value)
 
 
+def judged(samples: np.ndarray, truth: np.ndarray) -> dict[str, Estimate]:
+    """What is said of whether posteriors hold."""
+    found = ranks(samples, truth)
+    told = held(found, SAMPLES, flatness(found, SAMPLES), NAMES)
+    return told | likelihood(np.zeros(IMAGES), tarp(samples, truth), 0)
+
+
 def test_exact_posteriors_hold_what_they_say_and_their_ranks_are_flat() -> None:
     truth, _, samples = posteriors()
-    place, nearer = places(samples, truth), reference_places(samples, truth, 0)
-    for k in range(2):
-        counts, p = uniformity(place[:, k])
-        assert counts.sum() == IMAGES
-        assert p > 0.01
-    for level in LEVELS:
-        for name in NAMES:
-            share = held(place, NAMES)[f"coverage_{level}_{name}"]
-            assert share.low - 0.005 < level / 100 < share.high + 0.005
-    found = likelihood(np.zeros(IMAGES), nearer, 0)
+    found = judged(samples, truth)
+    for name in NAMES:
+        assert found[f"sbc_p_{name}"].value > 0.01
+        for percent, level in PERCENT.items():
+            share = found[f"coverage_{percent}_{name}"]
+            assert share.low - 0.005 < level < share.high + 0.005
     assert found["tarp_p"].value > 0.01
     assert found["tarp_deviation"].value < 0.04
 
@@ -72,19 +67,12 @@ def test_exact_posteriors_hold_what_they_say_and_their_ranks_are_flat() -> None:
 @pytest.mark.parametrize(("honest", "shift"), [(0.6, 0.0), (1.6, 0.0), (1.0, 0.4)])
 def test_wrong_posteriors_are_found_out(honest: float, shift: float) -> None:
     truth, _, samples = posteriors(honest, shift)
-    place, nearer = places(samples, truth), reference_places(samples, truth, 0)
-    assert uniformity(place[:, 0])[1] < 1e-6
+    found = judged(samples, truth)
+    assert found["sbc_p_a"].value < 1e-6
     if honest != 1:  # to TARP with random points, a shift alone may look the same from both sides
-        assert likelihood(np.zeros(IMAGES), nearer, 0)["tarp_p"].value < 0.01
+        assert found["tarp_p"].value < 0.01
         expected = 2 * stats.norm.cdf(honest * stats.norm.ppf(0.84)) - 1
-        assert held(place, NAMES)["coverage_68_a"].value == pytest.approx(expected, abs=0.03)
-
-
-def test_a_truth_beyond_all_samples_is_placed_at_an_end() -> None:
-    samples = np.linspace(-1, 1, 9)[None, :, None]
-    ends = [float(places(samples, np.array([[value]]))[0, 0]) for value in (-5, 0.01, 5)]
-    assert ends == pytest.approx([0.05, 0.55, 0.95])
-    assert places(samples, np.array([[0.0]]))[0, 0] == pytest.approx(0.5)  # a tie
+        assert found["coverage_68_a"].value == pytest.approx(expected, abs=0.03)
 
 
 def test_bins_hold_every_image_once_and_find_a_slope() -> None:

@@ -82,6 +82,15 @@ def test_training_images_that_are_gone_leave_no_baseline(measured, monkeypatch):
     assert "linear model" not in found.summary()
 
 
+def test_of_a_handful_of_images_no_ranks_are_tested(measured):
+    run, batch = measured(8)
+    found = evaluate(run, [batch], name="test")
+    assert np.isnan(found.estimates["sbc_p_theta_E"].value)
+    told = found.drawn()
+    assert told["calibration"].count("of so few images no ranks are tested") == 2
+    assert told["bins"] == 2
+
+
 def test_json_is_flat_and_strict(measured):
     run, batch = measured(40)
     found = evaluate(run, [batch], name="test")

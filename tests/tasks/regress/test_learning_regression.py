@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
@@ -15,7 +13,6 @@ from arcformer.data.transforms import Transform, TransformSection
 from arcformer.metrics import coverage
 from arcformer.models import VisionTransformer
 from arcformer.randomness import stream
-from arcformer.sim.presets import PRESETS
 from arcformer.tasks import Regress
 from arcformer.tasks.regress import HEADS
 from arcformer.training.optimizer import optimizer
@@ -30,10 +27,8 @@ Parts = dict[str, list[LensBatch]]
 
 @pytest.fixture(scope="module")
 def parts() -> Parts:
-    preset = replace(PRESETS.get("deeplense/model-1"), targets=TARGETS)
-
     def batches(split: str, size: int, count: int) -> list[LensBatch]:
-        source = SimulatedBatches(preset, batch_size=size, seed=0, split=split, pixels=96)
+        source = SimulatedBatches("deeplense/model-1", batch_size=size, seed=0, split=split, pixels=96)
         return [source.batch(k) for k in range(count)]
 
     made = {
@@ -69,9 +64,7 @@ def test_the_source_is_found_far_better_than_the_prior_knows(head: str, parts: P
         metrics, made = task.metrics(), task.predict(test)
         metrics.update(made, test)
     values = {name: float(value) for name, value in metrics.compute().items()}
-    prior = (
-        -float(task.standard.log_volume()) - 2 * 1.4189
-    )  # log density of a Gaussian as wide as the prior, on average
+    prior = -float(task.standard.log_volume()) - 2 * 1.4189  # mean log density of a Gaussian as wide as the prior
     assert values["nll"] < -prior - 1.5
     for name in TARGETS:
         assert values[f"r2/{name}"] > 0.7

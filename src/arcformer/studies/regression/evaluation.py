@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,28 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arcformer.batch import LensBatch
+from arcformer.data.arrays import AXION_MASS
 from arcformer.errors import InputError, near
-from arcformer.metrics import Estimate
+from arcformer.metrics import Estimate, Flatness, Tarp, flatness, ranks, tarp
 from arcformer.metrics.intervals import WeightedMetrics
+from arcformer.sim.parameters import drawn_as, is_logarithm, unit_of
 from arcformer.sim.substructure import HALF_LENGTH
 from arcformer.studies.evaluation import Evaluation, Gathering, as_json
 from arcformer.studies.floor import MassFloor, mass_floor
 from arcformer.studies.leaks import FEATURES, trivial_features
 from arcformer.studies.regression import figures, sentences
 from arcformer.studies.regression.baseline import Baseline, compared, models_of
-from arcformer.studies.regression.measures import (
-    LEVELS,
-    RANGES,
-    bands,
-    errors,
-    held,
-    likelihood,
-    places,
-    reference_places,
-    uniformity,
-)
-from arcformer.studies.regression.units import unit_of
+from arcformer.studies.regression.measures import PERCENT, RANGES, alone, bands, errors, held, likelihood
 from arcformer.studies.style import png_uri, svg_uri
+from arcformer.tasks import Estimator
 
 if TYPE_CHECKING:
     from arcformer.training import Run
@@ -43,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MASS", "PosteriorEvaluation", "PosteriorGathering"]
 
-MASS = "log10_axion_mass_eV"
+MASS = AXION_MASS
 """The target of which the floor is known."""
 
 WITHOUT_UNIT = ("r2_", "coverage_", "sbc_p_", "over_floor_")
@@ -61,8 +52,9 @@ class PosteriorEvaluation(Evaluation):
         truth: (N, P).
         mean, low, high: (N, P), of the posteriors; the ends of the central 68 %.
         samples: (N, S, P) float32, of the posteriors.
-        place: (N, P), where the truth is among the samples, between 0 and 1.
-        nearer: (N,), the share of samples that are nearer to a random point than the truth.
+        ranks: (N, P), how many of the samples lie below the truth.
+        flat: whether these are flat.
+        together: TARP, of all targets.
         found: every number, by name.
         bins: of each target, rows of errors in bins of its true value.
         baseline: what models without a network say of the same images; None without the training images.
@@ -76,8 +68,9 @@ class PosteriorEvaluation(Evaluation):
     low: Array
     high: Array
     samples: NDArray[np.float32]
-    place: Array
-    nearer: Array
+    ranks: Array
+    flat: Flatness
+    together: Tarp
     found: dict[str, Estimate]
     bins: dict[str, list[dict[str, Any]]]
     baseline: Baseline | None
@@ -148,7 +141,8 @@ class PosteriorEvaluation(Evaluation):
 
     def drawn(self) -> dict[str, Any]:
         return {
-            "levels": LEVELS,
+            "levels": list(PERCENT),
+            "bins": len(self.flat.expected),
             "features": FEATURES,
             "units": {name: unit_of(name) for name in self.targets},
             "predicted": svg_uri(figures.predicted(self)),
@@ -170,7 +164,9 @@ class PosteriorGathering(Gathering):
 
     def __init__(self, run: Run, name: str, seed: int):
         super().__init__(run, name, seed)
-        self.targets = tuple(run.task.targets)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        if not isinstance(run.task, Estimator):
+            raise InputError(f"{type(run.task).__name__} predicts samples, and lacks targets, posterior or log_prob")
+        self.task, self.targets = run.task, run.task.targets
         self.kept: dict[str, list[Tensor]] = {}
 
     def check(self, batch: LensBatch) -> None:
@@ -181,7 +177,7 @@ class PosteriorGathering(Gathering):
         found = {name: getattr(prediction, name) for name in ("mean", "low", "high", "samples")}
         found |= {
             "truth": truth,
-            "log_density": self.run.task.log_prob(prediction, truth),  # pyright: ignore[reportCallIssue]
+            "log_density": self.task.log_prob(prediction, truth),
             "features": trivial_features(self.run.transform.inverse(seen)),
         }
         for name, tensor in found.items():
@@ -193,10 +189,10 @@ class PosteriorGathering(Gathering):
         of = {name: tensor.double().numpy() for name, tensor in kept.items()}
         truth, mean, low, high = of["truth"], of["mean"], of["low"], of["high"]
         names, seed, off, width = list(self.targets), self.seed, mean - truth, (high - low) / 2
-        place, nearer = places(samples, truth), reference_places(samples, truth, seed)
+        count, ranked, together = samples.shape[1], ranks(samples, truth), tarp(samples, truth, seed=seed)
+        flat = flatness(ranked, count)
         found = errors(mean, np.median(samples, axis=1).astype(np.float64), width, truth, names, seed)
-        found |= likelihood(of["log_density"], nearer, seed) | held(place, names)
-        found |= {f"sbc_p_{name}": _alone(uniformity(place[:, k])[1]) for k, name in enumerate(names)}
+        found |= likelihood(of["log_density"], together, seed) | held(ranked, count, flat, names)
         baseline, reason = self._baseline(features)
         if baseline is not None:
             found |= compared(mean, baseline, truth, names, seed)
@@ -204,7 +200,7 @@ class PosteriorGathering(Gathering):
         floor = _floor(data) if MASS in self.targets else None
         if floor is not None:
             mae = found[f"mae_{MASS}"]
-            found[f"floor_mae_{MASS}"] = _alone(floor.mae)
+            found[f"floor_mae_{MASS}"] = alone(floor.mae)
             found[f"over_floor_mae_{MASS}"] = Estimate(*(end / floor.mae for end in (mae.value, mae.low, mae.high)))
         return PosteriorEvaluation(
             **common,
@@ -214,8 +210,9 @@ class PosteriorGathering(Gathering):
             low=low,
             high=high,
             samples=samples,
-            place=place,
-            nearer=nearer,
+            ranks=ranked,
+            flat=flat,
+            together=together,
             found=found,
             bins={name: bands(off[:, k], width[:, k], truth[:, k], seed) for k, name in enumerate(names)},
             baseline=baseline,
@@ -253,7 +250,7 @@ def _truth(batch: LensBatch, targets: Sequence[str], what: str) -> Tensor:
     for name in targets:
         if name in batch.target_names:
             continue
-        other = name.removeprefix("log10_") if name.startswith("log10_") else f"log10_{name}"
+        other = drawn_as(name) if is_logarithm(name) else f"log10_{name}"
         if other in batch.target_names:
             raise InputError(
                 f"{what}: the images have {other}, and the run predicts {name}: convert it, and name it so"
@@ -274,11 +271,6 @@ def _truth(batch: LensBatch, targets: Sequence[str], what: str) -> Tensor:
             "as by data.only"
         )
     return values
-
-
-def _alone(value: float) -> Estimate:
-    """A number of which no interval is known."""
-    return Estimate(value, math.nan, math.nan)
 
 
 def _in(name: str) -> str:

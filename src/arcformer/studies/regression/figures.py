@@ -14,16 +14,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from arcformer.studies.regression.measures import BINS, uniformity
-from arcformer.studies.regression.units import unit_of
-from arcformer.studies.style import BLACK, GREY, SQUARE, colours, figure
+from arcformer.metrics import CENTRAL, tails, within
+from arcformer.sim.parameters import unit_of
+from arcformer.studies.style import BLACK, GREY, PALETTE, SQUARE, colours, figure
 
 if TYPE_CHECKING:
     from arcformer.studies.regression.evaluation import PosteriorEvaluation
 
 __all__ = ["against_length", "corner_plot", "coverage", "predicted", "ranks"]
 
-BLUE, RED = "#0072B2", "#D55E00"
+BLUE, RED = PALETTE[:2]
 
 DRAWN = 250
 """Images, at most, that are drawn one by one; the bins below hold all."""
@@ -75,9 +75,11 @@ def coverage(evaluation: PosteriorEvaluation) -> Figure:
         low, high = (stats.binom.ppf(end, count, nominal) / count for end in (0.005, 0.995))
         axes.fill_between(nominal, low, high, color="#E4E4E4", linewidth=0, label="exact, 99 %")
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, dashes=(4, 2))
-        for name, place in zip(evaluation.targets, evaluation.place.T, strict=True):
-            axes.plot(nominal, _share(2 * np.abs(place - 0.5), nominal), color=tints[name], linewidth=1.4, label=name)
-        axes.plot(nominal, _share(evaluation.nearer, nominal), color=BLACK, dashes=(5, 1), label="all together, TARP")
+        held = within(evaluation.ranks, evaluation.samples.shape[1], nominal).mean(1)
+        for name, curve in zip(evaluation.targets, held.T, strict=True):
+            axes.plot(nominal, curve, color=tints[name], linewidth=1.4, label=name)
+        together = evaluation.together
+        axes.plot(together.levels, together.coverage, color=BLACK, dashes=(5, 1), label="all together, TARP")
         axes.set(xlabel="credibility of the interval", ylabel="share that holds the truth", xlim=(0, 1), ylim=(0, 1))
         axes.set_xticks([0, 0.25, 0.5, 0.68, 0.9, 1], ["0", "0.25", "0.5", "0.68", "0.9", "1"])
         axes.set_aspect("equal")
@@ -86,21 +88,26 @@ def coverage(evaluation: PosteriorEvaluation) -> Figure:
 
 
 def ranks(evaluation: PosteriorEvaluation) -> Figure:
-    """For each target how many images have their truth at which place among the samples; flat where all is well."""
+    """For each target how many images have their truth at which rank among the samples; flat where all is well."""
     names = evaluation.targets
     rows, across = math.ceil(len(names) / ACROSS), min(len(names), ACROSS)
-    low, high = stats.binom.ppf([0.005, 0.995], len(evaluation), 1 / BINS)
-    edges = np.linspace(0, 1, BINS + 1)
+    flat = evaluation.flat
+    edges = np.concatenate([[0], np.cumsum(flat.expected)]) / len(evaluation)
+    low, high = stats.binom.ppf([[0.005], [0.995]], len(evaluation), flat.expected / len(evaluation))
     with figure((SQUARE + 0.1) * across, 0.72 * SQUARE * rows + 0.2) as drawn:
         grid = drawn.subplots(rows, across, squeeze=False, sharey=True)
         for axes in grid.flat[len(names) :]:
             axes.set_visible(False)
-        for axes, name, place in zip(grid.flat, names, evaluation.place.T, strict=False):
-            axes.stairs(uniformity(place)[0], edges, color=BLUE, fill=True, alpha=0.75)
-            axes.axhspan(low, high, color=GREY, alpha=0.3, linewidth=0)
-            axes.axhline(len(evaluation) / BINS, color=BLACK, linewidth=1)
+        for axes, name, counts in zip(grid.flat, names, flat.counts.T, strict=False):
+            axes.stairs(counts, edges, color=BLUE, fill=True, alpha=0.75)
+            axes.stairs(high, edges, baseline=low, color=GREY, fill=True, alpha=0.3, linewidth=0)
+            axes.stairs(flat.expected, edges, baseline=None, color=BLACK, linewidth=1)
             p = evaluation.found[f"sbc_p_{name}"].value
-            axes.set(title=f"{name}, p = {p:.2g}", xlim=(0, 1), xlabel="place of the truth among the samples")
+            axes.set(
+                title=name if math.isnan(p) else f"{name}, p = {p:.2g}",
+                xlim=(0, 1),
+                xlabel="rank of the truth among the samples",
+            )
             axes.grid(visible=False)
         for axes in grid[:, 0]:
             axes.set_ylabel("images")
@@ -124,7 +131,7 @@ def corner_plot(evaluation: PosteriorEvaluation, image: int = 0) -> Figure:
             truth_color=RED,
             color=BLUE,
             range=[_range(samples[:, k], evaluation.truth[image, k]) for k in range(len(names))],
-            quantiles=[0.16, 0.84],
+            quantiles=tails(CENTRAL),
             max_n_ticks=3,
             smooth=1.0,  # a few hundred samples
             label_kwargs={"fontsize": 8},
@@ -158,11 +165,6 @@ def against_length(evaluation: PosteriorEvaluation) -> Figure:
         axes.set(xscale="log", ylim=(0, top), xlabel="half-length of the vortex, arcsec", ylabel="dex of the mass")
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     return drawn
-
-
-def _share(values: Any, levels: Any) -> Any:
-    """Of ``values`` not above each of ``levels``."""
-    return np.searchsorted(np.sort(values), levels, side="right") / len(values)
 
 
 def _ends(found: Sequence[Any]) -> list[list[float]]:

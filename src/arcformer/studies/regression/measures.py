@@ -1,4 +1,6 @@
-"""What is measured of posteriors: errors, intervals that hold the truth, ranks, likelihood. Each with its interval.
+"""Numbers of posteriors, each with its 95 % interval: errors, likelihood, coverage, ranks, TARP.
+
+What is said of samples and a truth is in ``metrics/posterior.py``; here it gets names and intervals.
 
 N images, S samples of each, P targets, R resamples. Errors are those of the posterior's mean, but for ``median_mae``.
 """
@@ -11,26 +13,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from arcformer.metrics import Estimate, bootstrap, wilson
+from arcformer.metrics import LEVELS, Estimate, Flatness, Tarp, bootstrap, wilson, within
 
-# places, uniformity and reference_places stand in for ranks, flatness and tarp of arcformer.metrics
-__all__ = ["LEVELS", "RANGES", "bands", "errors", "held", "likelihood", "places", "reference_places", "uniformity"]
+__all__ = ["PERCENT", "RANGES", "alone", "bands", "errors", "held", "likelihood"]
 
 Array = NDArray[np.float64]
 
-LEVELS = (50, 68, 90, 95)
-"""Per cent that a central interval is to hold."""
+PERCENT = {round(100 * level): level for level in LEVELS}
+"""Levels of central intervals, by how they are called."""
 
 RANGES = {"below_*": (-math.inf, math.inf), "r2_*": (-math.inf, 1.0)} | {
     **dict.fromkeys(("coverage_*", "sbc_p_*", "tarp_p", "tarp_deviation"), (0.0, 1.0)),
     **dict.fromkeys(("mae_*", "*_mae_*", "rmse_*", "scatter_*", "width_*"), (0.0, math.inf)),
 }
 """Between which ends numbers lie, by shell patterns of their names."""
-
-BINS = 20
-"""Of the histogram of ranks."""
 
 
 def errors(
@@ -66,66 +63,41 @@ def errors(
     return bootstrap(metrics, len(truth), seed=seed)
 
 
-def places(samples: Array, truth: Array) -> Array:
-    """Where the truth stands among the samples of each image and target, (N, P), between 0 and 1.
+def held(ranks: Array, samples: int, flat: Flatness, names: Sequence[str]) -> dict[str, Estimate]:
+    """``coverage_68_NAME`` and so on, how often central intervals hold the truth, Wilson; ``sbc_p_NAME``.
 
-    The rank among S samples (Talts et al. 2018, arXiv 1804.06788), in the middle of its share: (rank + 1/2) / (S + 1).
-    Ties count half.
+    Args:
+        ranks: (N, P), of the truth among so many ``samples``.
+        flat: of these ranks.
     """
-    below = (samples < truth[:, None]).sum(1) + (samples == truth[:, None]).sum(1) / 2
-    return (below + 0.5) / (samples.shape[1] + 1)
-
-
-def held(place: Array, names: Sequence[str]) -> dict[str, Estimate]:
-    """``coverage_68_NAME`` and so on: how often the central interval of each of ``LEVELS`` holds the truth, Wilson."""
     found = {}
-    for level in LEVELS:
-        inside = np.abs(place - 0.5) <= level / 200
+    for percent, inside in zip(PERCENT, within(ranks, samples), strict=True):
         counts = zip(names, inside.sum(0), strict=True)
-        found |= {f"coverage_{level}_{name}": wilson(int(count), len(place)) for name, count in counts}
-    return found
+        found |= {f"coverage_{percent}_{name}": wilson(int(count), len(ranks)) for name, count in counts}
+    return found | {f"sbc_p_{name}": alone(p) for name, p in zip(names, flat.p_value.tolist(), strict=True)}
 
 
-def uniformity(place: Array) -> tuple[Array, float]:
-    """Images in each of ``BINS`` bins of their place (N,), and the chi-square p value of their being even."""
-    counts = np.histogram(place, bins=BINS, range=(0.0, 1.0))[0]
-    return counts.astype(float), float(stats.chisquare(counts).pvalue)
-
-
-def reference_places(samples: Array, truth: Array, seed: int) -> Array:
-    """For each image the share of samples that are nearer to a random point than the truth is, (N,): uniform if exact.
-
-    TARP (Lemos et al. 2023, ICML, arXiv 2302.03026, algorithm 2). The points are uniform in the range of the true
-    values of all images; distances are Euclidean, each target in units of that range.
-    """
-    low, high = truth.min(0), truth.max(0)
-    span = np.where(high > low, high - low, 1.0)
-    points = np.random.default_rng(seed).uniform(size=truth.shape)
-    nearer = np.empty(len(truth))
-    for row, point in enumerate(points):  # image by image: all samples at once would be copied
-        inside = np.square((samples[row] - low) / span - point).sum(1)
-        nearer[row] = (np.sum(inside < np.square((truth[row] - low) / span - point).sum()) + 0.5) / (len(inside) + 1)
-    return nearer
-
-
-def likelihood(log_density: Array, nearer: Array, seed: int) -> dict[str, Estimate]:
-    """``nll``, the mean of minus the log density at the truth, nats; ``tarp_deviation`` and ``tarp_p``.
+def likelihood(log_density: Array, together: Tarp, seed: int) -> dict[str, Estimate]:
+    """``nll``, the mean of minus the log density (N,) at the truth, nats; ``tarp_deviation`` and ``tarp_p``.
 
     The deviation is the greatest difference between a level of credibility and how often the regions of TARP of that
     level hold the truth; p is Kolmogorov's and Smirnov's.
     """
-    levels = np.linspace(0, 1, 51)[1:-1]
-    inside = (nearer[:, None] <= levels).astype(float)
+    inside = (together.nearer[:, None] <= together.levels).astype(float)
 
     def metrics(weights: Array) -> dict[str, Array]:
         total = weights.sum(1)
         return {
             "nll": -(weights @ log_density) / total,
-            "tarp_deviation": np.abs(weights @ inside / total[:, None] - levels).max(1),
+            "tarp_deviation": np.abs(weights @ inside / total[:, None] - together.levels).max(1),
         }
 
-    found = bootstrap(metrics, len(nearer), seed=seed)
-    return found | {"tarp_p": Estimate(float(stats.kstest(nearer, "uniform").pvalue), math.nan, math.nan)}
+    return bootstrap(metrics, len(inside), seed=seed) | {"tarp_p": alone(together.p_value)}
+
+
+def alone(value: float) -> Estimate:
+    """A number of which no interval is known."""
+    return Estimate(value, math.nan, math.nan)
 
 
 def bands(off: Array, width: Array, along: Array, seed: int, bins: int = 8) -> list[dict[str, Any]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from arcformer.metrics import Estimate
+from arcformer.sim.parameters import unit_of
 from arcformer.studies.comparison import difference
-from arcformer.studies.regression.measures import LEVELS
-from arcformer.studies.regression.units import unit_of
+from arcformer.studies.regression.measures import PERCENT
 from arcformer.studies.sentences import signed, with_interval
 
 if TYPE_CHECKING:
@@ -86,20 +87,19 @@ def calibration(evaluation: PosteriorEvaluation) -> str:
     """Whether the posteriors can be taken at their word."""
     said = []
     for name in evaluation.targets:
-        shares = {level: evaluation.found[f"coverage_{level}_{name}"] for level in LEVELS}
-        off = {level: share.value - level / 100 for level, share in shares.items()}
-        worst = max(off, key=lambda level: abs(off[level]))
-        flat = evaluation.found[f"sbc_p_{name}"].value
-        exact = all(share.low <= level / 100 <= share.high for level, share in shares.items())
-        if exact:
+        shares = {percent: evaluation.found[f"coverage_{percent}_{name}"] for percent in PERCENT}
+        off = {percent: share.value - PERCENT[percent] for percent, share in shares.items()}
+        worst = max(off, key=lambda percent: abs(off[percent]))
+        if all(share.low <= PERCENT[percent] <= share.high for percent, share in shares.items()):
             words = "intervals hold the truth as often as they say"
         elif abs(off[worst]) <= TOLERATED:
             words = f"intervals hold the truth within {abs(off[worst]):.3f} of as often as they say"
         else:
             kind = "too narrow" if off[worst] < 0 else "too wide"
             words = f"intervals are {kind}: that of {worst} % holds the truth in {with_interval(shares[worst])}"
-        ranks = "flat" if flat > SIGNIFICANT else "not flat"
-        said.append(f"{name}: {words}; the ranks are {ranks} (p = {flat:.2g}).")
+        flat = evaluation.found[f"sbc_p_{name}"].value
+        ranks = f"the ranks are {'flat' if flat > SIGNIFICANT else 'not flat'} (p = {flat:.2g})"
+        said.append(f"{name}: {words}; {'of so few images no ranks are tested' if math.isnan(flat) else ranks}.")
     return " ".join(said)
 
 

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from arcformer.metrics import CENTRAL, tails
 from arcformer.tasks.base import Prediction
 
-__all__ = ["CENTRAL", "Posterior", "even_normal"]
-
-CENTRAL = 0.68
-"""Probability within the interval that is told of a posterior."""
+__all__ = ["Posterior", "even_normal"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,7 @@ class Posterior(Prediction):
     @classmethod
     def of(cls, samples: Tensor, features: Tensor) -> Posterior:
         """The posterior that samples (B, S, P) and features (B, V, F) are of."""
-        tails = samples.new_tensor([(1 - CENTRAL) / 2, (1 + CENTRAL) / 2])
-        low, high = samples.quantile(tails, dim=1)
+        low, high = samples.quantile(samples.new_tensor(tails(CENTRAL)), dim=1)
         return cls(samples.mean(1), samples.std(1), low, high, samples, features)
 
 

@@ -14,7 +14,7 @@ from torchmetrics import ClasswiseWrapper, MeanAbsoluteError, MeanMetric, MeanSq
 
 from arcformer.batch import LensBatch
 from arcformer.data.symmetry import Turns, check_square, check_turns
-from arcformer.errors import InputError, chosen, near
+from arcformer.errors import InputError, chosen
 from arcformer.metrics import IntervalCoverage
 from arcformer.models import Backbone, PoolHead
 from arcformer.tasks.base import TASKS, Task, TaskMetrics
@@ -49,7 +49,7 @@ class Regress(Task):
         dropout: probability of dropping a component of the pooled vector in training.
 
     Raises:
-        InputError: a target twice, an unknown head or view, targets that ``views`` cannot turn.
+        InputError: no target, one twice, an unknown head or view, targets that ``views`` cannot turn.
     """
 
     monitor: ClassVar[tuple[str, str]] = ("nll", "min")
@@ -68,15 +68,16 @@ class Regress(Task):
     ):
         super().__init__(backbone, classes)
         self.targets, self.views, self.recalibrate = tuple(targets), views, recalibrate
+        if not self.targets:
+            raise InputError("regress: name what is to be estimated in targets")
         for name in self.targets:
             if self.targets.count(name) > 1:
                 raise InputError(f"regress: target {name!r} is named twice in task.targets")
         chosen({"one": None, "dihedral": None}, views, "views")
         if views == "dihedral":
             check_turns(self.targets, "dihedral", "task.views")
-        count = len(self.targets) or 1  # of none check_targets complains, which knows which there are
-        self.standard = Standard(count)
-        self.head = chosen(HEADS, head, "head")(count)
+        self.standard = Standard(len(self.targets))
+        self.head = chosen(HEADS, head, "head")(len(self.targets))
         self.pool = PoolHead(backbone.dim, self.head.inputs, pool=pool, dropout=dropout)
 
     def loss(self, batch: LensBatch) -> dict[str, Tensor]:
@@ -118,19 +119,6 @@ class Regress(Task):
             "coverage_68": IntervalCoverage(),
         }
         return TaskMetrics({"nll": MeanMetric()} | self._named(of_each), self._watched)
-
-    def check_targets(self, names: Sequence[str]) -> None:
-        """See that the targets are among ``names``.
-
-        Raises:
-            InputError: none is named, or one that is not there.
-        """
-        there = ", ".join(names) if names else "none"
-        if not self.targets:
-            raise InputError(f"regress: name what is to be estimated in task.targets; these images have {there}")
-        for name in self.targets:
-            if name not in names:
-                raise InputError(f"regress: these images have no target {name!r}; {near(name, names)}")
 
     @torch.no_grad()
     def prepare(self, batches: Sequence[LensBatch]) -> None:

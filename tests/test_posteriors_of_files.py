@@ -51,7 +51,6 @@ def untrained(targets: tuple[str, ...], centre: tuple[float, ...], preset: str =
         transform=transform,
         domain=Domain.fit([batch], transform),
         classes=batch.classes,
-        target_names=(),
         metrics={},
         network=Network(48, 1, batch.classes),
     )
@@ -115,7 +114,7 @@ def test_a_run_without_a_posterior_has_no_samples(run, lenses):
         predict(run, [lenses], samples=0)
 
 
-def test_a_lens_that_is_estimated_is_drawn_anew(run, subhalos, lenses):
+def test_a_lens_that_is_estimated_is_drawn_anew(run, lenses):
     (one, *_) = predict(run, [lenses]).found
     wide = one.picture()
     assert wide.startswith(b"\x89PNG")
