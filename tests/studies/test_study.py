@@ -161,6 +161,7 @@ def test_the_studies_of_this_library_can_be_planned(path):
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
+        ({"task": {"name": "regress"}}, r"estimated in task\.targets; images of .* have "),
         ({"task": "mae", "backbone": "swin"}, "SwinV2 cannot do without"),
         ({"task": {"name": "dino", "momentum": 1.5}}, "the decay of a teacher"),
     ],
