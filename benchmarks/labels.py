@@ -30,7 +30,7 @@ METRICS = (
     "auroc", "accuracy", "auroc_above_leak", "leak_auroc", "auroc_mean", "auroc_sd", "accuracy_mean",
     "validation_auroc", "validation_probe_auroc", "seconds", "seconds_before", "images_seen", "images_seen_before",
 )  # fmt: skip
-AGAINST = "scratch"
+AGAINST = "scratch, 1000 steps"
 NAMED = re.compile(r"(?P<metric>\w+) (?P<preset>\S+) (?P<method>.+), (?P<labels>\d+), (?P<seeds>seed \d+|\d+ seeds)")
 
 Row = dict[str, Any]
@@ -88,12 +88,13 @@ def curve() -> Figure:
     with figure(6.2, 3.8) as drawn:
         axes = drawn.add_subplot(xscale="log", xlabel="labelled images of each class", ylabel="AUC on test images")
         for k, method in enumerate(methods()):
-            colour = GREY if method == AGAINST else PALETTE[k % len(PALETTE)]
+            colour = GREY if method.startswith("scratch") else PALETTE[k % len(PALETTE)]
             labels = [n for name, n in found if name == method]
-            axes.plot(labels, [found[method, n][0] for n in labels], color=colour, label=method)
+            dashes = "--" if method == AGAINST else "-"
+            axes.plot(labels, [found[method, n][0] for n in labels], dashes, color=colour, label=method)
             for n in labels:
                 axes.scatter([n] * len(found[method, n][1]), found[method, n][1], color=colour, s=12)
-        axes.legend()
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.12))
         return drawn
 
 

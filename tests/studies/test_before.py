@@ -186,7 +186,7 @@ def test_the_study_of_labels_compares_methods_on_the_same_images():
     planned = plan(read(Path(__file__).parents[2] / "runs" / "studies" / "label-efficiency.toml"))
     assert [one.label for one in planned if one.first] == ["simclr", "physics", "mae"]
     rest = [one for one in planned if not one.first]
-    assert len(rest) == (4 * 6 + 2 + 6) * 3
+    assert len(rest) == (5 * 6 + 6) * 3
     assert len({one.config.model_copy(update={"training": None, "init": None}).model_dump_json() for one in rest}) == 18
     assert all(one.start is None or one.start.label in one.label.lower() for one in rest)
 

@@ -174,8 +174,8 @@ class FlowHead(GaussianHead):
 
         A flow alone is content with several places as soon as the network knows a position but for its sign, and slow
         to leave them: in the 300 steps on ``deeplense/model-1`` that taught a Gaussian where the source is (R2 .90) it
-        came to an R2 of .08 (with this loss to .86), with four layers. A Gaussian that is to be right by itself has to learn
-        the sign.
+        came to an R2 of .08, and with this loss to .86 (four coupling layers). A Gaussian that is to be right by itself
+        has to learn the sign.
         """
         u, volume = self._centred(features, values, torch.ones_like(self.spread))
         z, stretch = self.bent(u, features)
