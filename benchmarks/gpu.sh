@@ -67,7 +67,7 @@ families() {
 
 labels() {
   local before=() objective
-  for objective in mae physics simclr dino; do
+  for objective in mae physics simclr; do
     before+=("before.$objective.training.steps=${PRETRAINING:-1500}" "before.$objective.training.evaluate_every=500")
   done
   study label-efficiency run.training.steps=500 run.training.precision=bf16 "axes.data.labels=[30, 300, 3000]" \

@@ -107,8 +107,8 @@ def test_half_a_turn_changes_the_signs_of_positions_alone():
     ],
 )
 def test_what_cannot_be_turned_is_refused_with_the_option_that_asks_for_it(names, words):
-    with pytest.raises(InputError, match=rf"^task\.views = 'dihedral': .*{words}.*task\.views = 'none'"):
-        check_turns(names, "dihedral", "task.views")
+    with pytest.raises(InputError, match=rf"^task\.views = 'dihedral': .*{words}.*task\.views = 'one'"):
+        check_turns(names, "dihedral", "task.views", "one")
 
 
 def test_parameters_without_a_rule_are_left_out():

@@ -81,9 +81,23 @@ def test_other_images_are_no_comparison(tested: list[Outcome]):
     [
         ({"contrast": ContrastSection(axis="data.label", against="10")}, r"no axis 'data\.label'; did you mean"),
         ({"contrast": ContrastSection(axis="data.labels", against="20")}, r"no run has data\.labels '20'; .*10"),
+        ({"contrast": ContrastSection(axis="seed", against="1")}, "seeds are what runs are compared over"),
         ({"test": None}, "compared on test images"),
     ],
 )
 def test_what_cannot_be_compared_is_said_when_runs_are_planned(changed: dict, words: str):
     with pytest.raises(InputError, match=words):
         plan(study().model_copy(update=changed))
+
+
+def test_regressions_are_compared_by_their_errors_on_the_same_images_only(tested: list[Outcome]):
+    for k, outcome in enumerate(tested):
+        off = {"theta_E": np.full(400, 0.1 if k < 3 else 0.3)}
+        save_file(off, outcome.place.of_each, {"evaluation": "PosteriorEvaluation", "images": "these"})
+    (one,) = contrasts(ASKED, tested)
+    assert one.differences["mae_theta_E"].value == pytest.approx(0.2)
+    save_file(off, tested[0].place.of_each, {"evaluation": "PosteriorEvaluation", "images": "those"})
+    with pytest.raises(InputError, match="not tested on the same images"):
+        contrasts(ASKED, tested)
+    save_file({"e1": off["theta_E"]}, tested[0].place.of_each, {"evaluation": "PosteriorEvaluation", "images": "these"})
+    assert contrasts(ASKED, tested) == []

@@ -42,7 +42,8 @@ def study(
 
     Nothing is done twice: the same command goes on after Ctrl-C, and does what is new when STUDY.toml has grown.
     Several processes may be given it at once, each on a device of its own. A run that fails is noted and the others
-    are done; the exit code is then 1. DIR holds results.csv, results.json and, of several seeds, seeds.csv.
+    are done; the exit code is then 1. DIR holds results.csv, results.json and, where there are such, seeds.csv and
+    contrasts.json.
 
     Example:
       arcformer study runs/studies/backbones.toml --dry-run
@@ -119,14 +120,16 @@ def _show_contrasts(asked: Study, found: Sequence[Outcome]) -> None:
         return
     rows = contrasts(asked.contrast, found, seed=asked.test.seed)
     if rows:
-        metrics = list(rows[0].differences)
+        metrics = list(dict.fromkeys(name for one in rows for name in one.differences))
         say(f"\ndifference to {asked.contrast.axis} {asked.contrast.against}, same images and seeds")
-        cells = [(*one.axes.values(), one.seeds, *(_signed(one.differences[name]) for name in metrics)) for one in rows]
+        cells = [
+            (*one.axes.values(), one.seeds, *(_signed(one.differences.get(name)) for name in metrics)) for one in rows
+        ]
         table((*rows[0].axes, "seeds", *metrics), cells)
 
 
-def _signed(estimate: Estimate) -> str:
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+def _signed(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
 def _mean(row: dict[str, Any], name: str) -> str:

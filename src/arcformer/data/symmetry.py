@@ -94,8 +94,10 @@ class Turns:
         return column
 
 
-def check_turns(names: Sequence[str], symmetries: Symmetries, option: str) -> None:
+def check_turns(names: Sequence[str], symmetries: Symmetries, option: str, other: str = "half-turn") -> None:
     """See that parameters with these names can be turned by ``symmetries``, which the user has chosen by ``option``.
+
+    ``other`` is a value of that option that turns by no quarters.
 
     Raises:
         InputError: an angle, or a component of a position without its other one, that a quarter turn would need.
@@ -106,12 +108,12 @@ def check_turns(names: Sequence[str], symmetries: Symmetries, option: str) -> No
         if not has_rule(name):
             raise InputError(
                 f"{option} = 'dihedral': {name!r} is an angle, which turns with the image, and no rule says how; "
-                f"leave it out, or turn by no quarters ({option} = 'none')"
+                f"leave it out, or turn by no quarters: {option} = {other!r}"
             )
         if _alone(name, names):
             raise InputError(
                 f"{option} = 'dihedral': a quarter turn makes {name!r} of {_partner(name)!r}, which is not there; "
-                f"name both, or turn by no quarters ({option} = 'none')"
+                f"name both, or turn by no quarters: {option} = {other!r}"
             )
 
 

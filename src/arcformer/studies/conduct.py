@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import time
 import traceback
@@ -196,7 +197,8 @@ def _test(trained: Run, test: TestSection, path: Path) -> None:
     trained.task.to(device)
     found = evaluate(trained, images, name="test", seed=test.seed)
     with whole(path.with_suffix(".safetensors")) as unfinished:
-        save_file(found.of_each, unfinished, {"evaluation": type(found).__name__})
+        images = hashlib.sha256("\n".join(found.ids).encode()).hexdigest()
+        save_file(found.of_each, unfinished, {"evaluation": type(found).__name__, "images": images})
     facts = {
         "images": len(found),
         "preset": data.preset,

@@ -27,8 +27,17 @@ from arcformer.studies.study import ContrastSection
 
 __all__ = ["Contrast", "contrasts", "write_contrasts"]
 
-Kept = tuple[type[Evaluation], dict[str, NDArray[Any]]]
-"""What was measured of every test image, and as what."""
+
+@dataclass(frozen=True)
+class Kept:
+    """What was measured of every test image: as what, the arrays (N, ...), and by which the images are known again."""
+
+    kind: type[Evaluation]
+    of_each: dict[str, NDArray[Any]]
+    images: str | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.of_each.values())))
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,9 @@ def contrasts(asked: ContrastSection, outcomes: Sequence[Outcome], *, seed: int 
         if axes[asked.axis] == asked.against or not shared:
             continue
         pairs = [(_kept(runs[s]), _kept(others[s])) for s in shared]
-        images = len(next(iter(pairs[0][0][1].values())))
-        differences = bootstrap([_difference(asked, *pair) for pair in pairs], images, seed=seed)
+        if any(one.kind is not other.kind or one.of_each.keys() != other.of_each.keys() for one, other in pairs):
+            continue  # other targets, or another task: no number is common to both
+        differences = bootstrap([_difference(asked, *pair) for pair in pairs], len(pairs[0][0]), seed=seed)
         found.append(Contrast(axes, asked.against, len(shared), differences))
     return found
 
@@ -93,18 +103,18 @@ def _kept(outcome: Outcome) -> Kept:
     path = outcome.place.of_each
     assert path is not None
     with safe_open(path, "np") as file:
-        name = file.metadata()["evaluation"]
+        about = file.metadata()
         arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no mapping
-    return next(kind.evaluation for kind in KINDS if kind.evaluation.__name__ == name), arrays
+    kind = next(kind.evaluation for kind in KINDS if kind.evaluation.__name__ == about["evaluation"])
+    return Kept(kind, arrays, about.get("images"))
 
 
 def _difference(asked: ContrastSection, first: Kept, second: Kept) -> WeightedMetrics:
-    (kind, one), (other_kind, other) = first, second
-    labels = [arrays["labels"] for arrays in (one, other) if "labels" in arrays]
-    counts = {len(next(iter(arrays.values()))) for arrays in (one, other)}
-    if kind is not other_kind or len(counts) > 1 or (labels and not np.array_equal(labels[0], labels[-1])):
+    labels = [kept.of_each["labels"] for kept in (first, second) if "labels" in kept.of_each]
+    alike = not labels or np.array_equal(labels[0], labels[-1])
+    if first.images != second.images or len(first) != len(second) or not alike:
         raise InputError(f"contrast: runs that differ in {asked.axis} were not tested on the same images")
-    ours, theirs = kind.weighed(one), kind.weighed(other)
+    ours, theirs = first.kind.weighed(first.of_each), second.kind.weighed(second.of_each)
 
     def metrics(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         a, b = ours(weights), theirs(weights)

@@ -127,6 +127,8 @@ def _check_contrast(study: Study, runs: Iterable[Planned]) -> None:
         return
     if study.test is None:
         raise InputError("contrast: runs are compared on test images, and the study has no [test]")
+    if asked.axis == "seed":
+        raise InputError("contrast.axis: seeds are what runs are compared over; name another axis")
     on_axis: dict[str, dict[str, None]] = {}
     for one in runs:
         for axis, text in one.axes.items():

@@ -75,7 +75,7 @@ class Regress(Task):
                 raise InputError(f"regress: target {name!r} is named twice in task.targets")
         chosen({"one": None, "dihedral": None}, views, "views")
         if views == "dihedral":
-            check_turns(self.targets, "dihedral", "task.views")
+            check_turns(self.targets, "dihedral", "task.views", "one")
         self.standard = Standard(len(self.targets))
         self.head = chosen(HEADS, head, "head")(len(self.targets))
         self.pool = PoolHead(backbone.dim, self.head.inputs, pool=pool, dropout=dropout)
