@@ -94,7 +94,7 @@ def curve() -> Figure:
             axes.plot(labels, [found[method, n][0] for n in labels], dashes, color=colour, label=method)
             for n in labels:
                 axes.scatter([n] * len(found[method, n][1]), found[method, n][1], color=colour, s=12)
-        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.12))
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.18))
         return drawn
 
 
