@@ -236,7 +236,7 @@ def _remarks(run: Run, target: str, ratios: Ratios, spread: Density, notes: Sequ
     if narrow := int(ratios.narrow.sum()):
         remarks.append(f"{narrow:,} of {len(ratios):,} posteriors are narrower than the grid: take a finer one")
     if unlike := sum(1 for lines in notes if lines):
-        remarks.append(f"{unlike:,} of {len(ratios):,} images have a note, as being unlike those of training")
+        remarks.append(f"{unlike:,} of {len(ratios):,} images have a note, as on what was taken for granted of them")
     if spread.density[0] < UNLIKELY * spread.density.max():
         remarks.append(f"they hardly share one {target}: it is scattered by {spread.quantile(0.5):.2g}")
     return tuple(remarks)

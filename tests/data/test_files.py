@@ -182,7 +182,7 @@ def test_images_are_found_sorted_once_and_junk_is_counted(tmp_path, picture):
     for name in ("b/2.npy", "b/1.NPY", "a/x.fits.gz", "__MACOSX/b/._1.npy", "b/.DS_Store", "b/._2.npy", "README.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    images, junk = find_images([tmp_path / "b" / "2.npy", tmp_path])
+    images, junk = find_images([tmp_path / "b" / "2.npy", tmp_path, tmp_path / "b" / ".." / "b" / "2.npy"])
     assert [path.relative_to(tmp_path).as_posix() for path in images] == ["b/2.npy", "a/x.fits.gz", "b/1.NPY"]
     assert junk == 4
     with pytest.raises(InputError, match="no such file or folder"):

@@ -80,17 +80,18 @@ def find_images(paths: Iterable[str | Path]) -> tuple[list[Path], int]:
         InputError: a path that does not exist, or no image at all.
     """
     paths = [Path(path) for path in paths]
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # by where they really lie
     junk = 0
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
         images, passed = images_below(path) if path.is_dir() else ([path], 0)
-        found |= dict.fromkeys(images)
+        for image in images:
+            found.setdefault(image.resolve(), image)
         junk += passed
     if not found:
         raise InputError(f"no image in {', '.join(map(str, paths)) or 'nothing'}; formats are {', '.join(FORMATS)}")
-    return list(found), junk
+    return list(found.values()), junk
 
 
 def images_below(folder: Path) -> tuple[list[Path], int]:

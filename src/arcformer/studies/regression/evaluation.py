@@ -235,6 +235,8 @@ class PosteriorGathering(Gathering):
 @functools.lru_cache(maxsize=8)
 def _floor(data: DataSection) -> MassFloor | None:
     """What can be known of the axion's mass in images like those of the run, of which only the preset varies."""
+    if data.folder is not None:
+        return None
     try:
         return mass_floor(data.simulated)
     except InputError:  # without noise all can be known, and without vortices nothing
