@@ -41,9 +41,12 @@ Values = dict[tuple[str, str, int, str], Row]
 def keep(study: Path) -> None:
     """Write results/label-efficiency.json from the tables of a study."""
     rows = [row for row in json.loads((study / "results.json").read_text()) if row["name"].split()[0] in METRICS]
-    first = next((study / "runs").glob("*/run/metrics.json"))
-    facts = json.loads(first.read_text())
-    about = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "device": facts["device"], "commit": facts["commit"]}
+    runs = [json.loads(path.read_text()) for path in (study / "runs").glob("*/run/metrics.json")]
+    about = {"date": datetime.now(UTC).strftime("%Y-%m-%d")}
+    about |= {
+        name: ", ".join(sorted({str(run[name])[:length] for run in runs}))
+        for name, length in (("device", None), ("commit", 7))
+    }
     contrasts = json.loads((study / "contrasts.json").read_text())
     KEPT.write_text(json.dumps({**about, "rows": rows, "contrasts": contrasts}, indent=1) + "\n")
 

@@ -13,7 +13,7 @@ import pytest
 import tomli_w
 from shell import SIMULATED, Command
 
-from arcformer.studies.study import Study
+from arcformer.studies.study import ContrastSection, Study, TestSection
 from arcformer.tasks import TASKS
 
 OVERRIDES = [f"run.{override}" for override in (*SIMULATED, "data.pixels=24")]
@@ -83,3 +83,19 @@ def test_two_processes_share_a_study(tmp_path: Path) -> None:
     assert [process.returncode for process in both] == [0, 0]
     assert said.count("done in") == 4
     assert len(list(tmp_path.glob("mine/runs/*/run/metrics.json"))) == 4
+
+
+def test_differences_are_told_as_they_are_written(arcformer: Command) -> None:
+    asked = Study(
+        axes={"training.rate": [1e-3, 2e-3], "seed": [1]},
+        test=TestSection(count=30),
+        contrast=ContrastSection(axis="training.rate", against="0.001"),
+    )
+    Path("mine.toml").write_text(tomli_w.dumps(asked.model_dump(exclude_none=True)))
+    ended = arcformer("study", "mine.toml", *OVERRIDES)
+    assert ended.code == 0
+    rows = json.loads(Path("mine/contrasts.json").read_text())
+    assert [row["name"] for row in rows] == [
+        f"difference {metric} 0.002 minus 0.001, 1 seeds" for metric in ("auroc", "accuracy")
+    ]
+    assert f"{rows[0]['value']:+.3f} [{rows[0]['low']:+.3f}, {rows[0]['high']:+.3f}]" in ended.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,6 @@ from arcformer.cli.output import counted, note, say, table
 from arcformer.cli.resumable import Interrupted, given
 
 if TYPE_CHECKING:
-    from arcformer.metrics import Estimate
     from arcformer.studies.place import Number, Outcome
     from arcformer.studies.study import Study
 
@@ -51,6 +51,7 @@ def study(
       arcformer study runs/studies/backbones.toml run.training.steps=100 test.count=300 --out trial
     """
     from arcformer.studies.conduct import check_folder, run
+    from arcformer.studies.contrast import CONTRASTS
     from arcformer.studies.place import outcomes
     from arcformer.studies.plan import plan
     from arcformer.studies.study import read
@@ -72,6 +73,8 @@ def study(
         tally = _tally(outcomes(asked, planned, out))
         raise Interrupted(f"interrupted; {tally}; the same command goes on: {given(context)}") from None
     _show(asked, found)
+    if asked.contrast is not None:
+        _show_contrasts(out / CONTRASTS)
     say(f"{_tally(found)}\ntables: {out / 'results.csv'}, {out / 'results.json'}")
     if any(outcome.state == "failed" for outcome in found):
         note("arcformer: some runs failed; do them again with --retry")
@@ -108,28 +111,16 @@ def _show(asked: Study, found: Sequence[Outcome]) -> None:
             (*(row[axis] for axis in axes), row["seeds"], *(_mean(row, name) for name in names)) for row in over_seeds
         ]
         table((*axes, "seeds", *names), rows)
-    _show_contrasts(asked, found)
     say()
 
 
-def _show_contrasts(asked: Study, found: Sequence[Outcome]) -> None:
-    """By how much runs differ from those that the study compares them with."""
-    from arcformer.studies.contrast import contrasts
-
-    if asked.contrast is None or asked.test is None:
-        return
-    rows = contrasts(asked.contrast, found, seed=asked.test.seed)
+def _show_contrasts(path: Path) -> None:
+    """By how much runs differ from those that the study compares them with, as the study has just written it."""
+    rows = json.loads(path.read_text())
     if rows:
-        metrics = list(dict.fromkeys(name for one in rows for name in one.differences))
-        say(f"\ndifference to {asked.contrast.axis} {asked.contrast.against}, same images and seeds")
-        cells = [
-            (*one.axes.values(), one.seeds, *(_signed(one.differences.get(name)) for name in metrics)) for one in rows
-        ]
-        table((*rows[0].axes, "seeds", *metrics), cells)
-
-
-def _signed(estimate: Estimate | None) -> str:
-    return "" if estimate is None else f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+        say("\non the same images and seeds")
+        lines = [(row["name"], f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]") for row in rows]
+        table(("difference", "with its 95 % interval"), lines)
 
 
 def _mean(row: dict[str, Any], name: str) -> str:

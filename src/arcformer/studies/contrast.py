@@ -25,7 +25,9 @@ from arcformer.studies.evaluation import Evaluation
 from arcformer.studies.place import Outcome
 from arcformer.studies.study import ContrastSection
 
-__all__ = ["Contrast", "contrasts", "write_contrasts"]
+__all__ = ["CONTRASTS", "Contrast", "contrasts", "write_contrasts"]
+
+CONTRASTS = "contrasts.json"
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,15 @@ def contrasts(asked: ContrastSection, outcomes: Sequence[Outcome], *, seed: int 
 def write_contrasts(found: Sequence[Contrast], out: Path) -> None:
     """Write ``contrasts.json``, flat rows: ``difference METRIC RUN minus OTHER``, with the ends of the interval."""
     rows = [
-        {"name": f"difference {metric} {one.label} minus {one.against}, {one.seeds} seeds", **asdict(estimate)}
+        {
+            "name": f"difference {metric} {one.label} minus {one.against}, {one.seeds} seeds",
+            "unit": "",
+            **asdict(estimate),
+        }
         for one in found
         for metric, estimate in one.differences.items()
     ]
-    with whole(out / "contrasts.json") as path:
+    with whole(out / CONTRASTS) as path:
         path.write_text(json.dumps(rows, indent=2) + "\n")
 
 
