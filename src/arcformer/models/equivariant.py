@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from arcformer.errors import InputError, chosen
 from arcformer.models.backbone import BACKBONES, TokenBackbone, Tokens
 from arcformer.models.fitting import check_channels
-from arcformer.models.position import cells
+from arcformer.models.position import cells, looked_up
 from arcformer.models.vit import Block, attend
 
 __all__ = ["ELEMENTS", "SIZES", "EquivariantTransformer", "GroupConv", "GroupLinear"]
@@ -152,7 +152,7 @@ class EquivariantTransformer(TokenBackbone):
 
     def encode(self, tokens: Tokens) -> Tokens:
         """Tokens that have attended to each other, as invariant channels; positions follow their ids."""
-        x = tokens.x + self.position(tokens.grid)[tokens.ids].to(tokens.x.dtype)
+        x = tokens.x + looked_up(self.position(tokens.grid), tokens.ids).to(tokens.x.dtype)
         for block in self.blocks:
             x = block(x)
         x = F.gelu(self.scalars(self.norm(x))).unflatten(2, (GROUP, -1)).mean(2)

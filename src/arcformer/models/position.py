@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from arcformer.models.backbone import Tokens
 
-__all__ = ["POSITIONS", "Learned", "Rotary", "SinCos", "rotate", "sincos"]
+__all__ = ["POSITIONS", "Learned", "Rotary", "SinCos", "looked_up", "rotate", "sincos"]
 
 
 def cells(grid: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -40,6 +40,14 @@ def sincos(grid: tuple[int, int], dim: int, device: torch.device, longest: float
     return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], 1)
 
 
+def looked_up(table: Tensor, ids: Tensor) -> Tensor:
+    """Rows of ``table`` (N, D) for cells ``ids`` (B, M), (B, M, D), or (1, M, D) where all images show the same cells.
+
+    The gradient of a look-up is slow, row by row: for B images it takes as long as a layer of attention.
+    """
+    return table[ids[:1] if ids.stride(0) == 0 else ids]
+
+
 class SinCos(nn.Module):
     """Fixed sines and cosines of row and column, added to the tokens (Vaswani et al. 2017, section 3.5)."""
 
@@ -48,7 +56,7 @@ class SinCos(nn.Module):
 
     def forward(self, tokens: Tokens) -> tuple[Tensor, None]:
         table = sincos(tokens.grid, tokens.x.shape[2], tokens.x.device)
-        return tokens.x + table[tokens.ids].to(tokens.x.dtype), None
+        return tokens.x + looked_up(table, tokens.ids).to(tokens.x.dtype), None
 
 
 class Learned(nn.Module):
@@ -62,7 +70,7 @@ class Learned(nn.Module):
         table = self.table
         if table.shape[1:] != tokens.grid:
             table = F.interpolate(table[None], tokens.grid, mode="bicubic", align_corners=False)[0]
-        return tokens.x + table.flatten(1).T[tokens.ids].to(tokens.x.dtype), None
+        return tokens.x + looked_up(table.flatten(1).T, tokens.ids).to(tokens.x.dtype), None
 
 
 class Rotary(nn.Module):
@@ -79,15 +87,15 @@ class Rotary(nn.Module):
     def forward(self, tokens: Tokens) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         rows, columns = cells(tokens.grid, tokens.x.device)
         angles = [_angles(p, self.pairs // 2, 100.0) for p in (rows, columns)]
-        angle = torch.cat(angles, 1)[tokens.ids]  # (B, N, E / 2)
+        angle = looked_up(torch.cat(angles, 1), tokens.ids)  # (B, N, E / 2), or (1, N, E / 2)
         return tokens.x, (angle.cos(), angle.sin())
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """The last M of ``x`` (B, K, N, E) rotated pair by pair, (e, e + E / 2), with tables (B, M, E / 2).
 
-    Tables of heads that differ are (B, K, M, E / 2). What comes before the last M are registers, which have no place
-    and are left alone.
+    Tables that are alike for all images are (1, M, E / 2), those of heads that differ (B, K, M, E / 2). What comes
+    before the last M are registers, which have no place and are left alone.
     """
     still, moved = x.split([x.shape[2] - cosine.shape[-2], cosine.shape[-2]], 2)
     if cosine.ndim == 3:
