@@ -31,7 +31,7 @@ METRICS = (
     "validation_auroc", "validation_probe_auroc", "seconds", "seconds_before", "images_seen", "images_seen_before",
 )  # fmt: skip
 AGAINST = "scratch, 1000 steps"
-NAMED = re.compile(r"(?P<metric>\w+) (?P<preset>\S+) (?P<method>.+), (?P<labels>\d+), (?P<seeds>seed \d+|\d+ seeds)")
+NAMED = re.compile(r"(?P<metric>\w+) (?P<preset>\S+) (?P<method>.+), (?P<labels>\d+), (?P<seeds>seed \d+|\d+ seeds?)")
 
 Row = dict[str, Any]
 Values = dict[tuple[str, str, int, str], Row]
@@ -79,7 +79,7 @@ def differences() -> dict[tuple[str, int], Row]:
     """AUC less that of training from nothing with the same labels, by method and labels of each class."""
     found = {}
     for row in json.loads(KEPT.read_text())["contrasts"]:
-        parts = re.fullmatch(rf"difference auroc (.+), (\d+) minus {AGAINST}, (\d+) seeds", row["name"])
+        parts = re.fullmatch(rf"difference auroc (.+), (\d+) minus {AGAINST}, (\d+) seeds?", row["name"])
         if parts:
             found[parts[1], int(parts[2])] = row | {"seeds": int(parts[3])}
     return found

@@ -29,6 +29,7 @@ __all__ = [
     "as_toml",
     "component",
     "flat",
+    "listed",
     "options_of",
     "parse",
     "read",
@@ -78,6 +79,11 @@ def component(registry: Registry[Any], default: str) -> Any:
         return Component(name=value.name, **options.model_dump())
 
     return Annotated[Component, BeforeValidator(name), AfterValidator(resolve)]
+
+
+def listed(value: Any) -> Any:
+    """A name alone as one of a sequence, for fields that take one or several."""
+    return (value,) if isinstance(value, str) else value
 
 
 def options_of(cls: Any) -> type[Section]:

@@ -96,6 +96,6 @@ def test_differences_are_told_as_they_are_written(arcformer: Command) -> None:
     assert ended.code == 0
     rows = json.loads(Path("mine/contrasts.json").read_text())
     assert [row["name"] for row in rows] == [
-        f"difference {metric} 0.002 minus 0.001, 1 seeds" for metric in ("auroc", "accuracy")
+        f"difference {metric} 0.002 minus 0.001, 1 seed" for metric in ("auroc", "accuracy")
     ]
     assert f"{rows[0]['value']:+.3f} [{rows[0]['low']:+.3f}, {rows[0]['high']:+.3f}]" in ended.out

@@ -69,6 +69,21 @@ def test_only_seeds_that_both_have_are_compared(tested: list[Outcome]):
     assert contrasts(ASKED, tested) == []
 
 
+def test_runs_are_compared_with_several_and_these_not_among_themselves(tested: list[Outcome]):
+    asked = ContrastSection(axis="data.labels", against=["10", "30"])
+    assert contrasts(asked, tested) == []
+    more = {"axes": {"data.labels": [10, 30, 100], "seed": [1, 2, 3]}}
+    for k, one in enumerate(plan(study().model_copy(update=more))[6:]):
+        place = Place(tested[k].place.folder / "more", TestSection(count=30))
+        place.folder.mkdir()
+        kept = {"labels": LABELS, "probabilities": probabilities(2.0)}
+        save_file(kept, place.of_each, {"evaluation": "ClassEvaluation"})
+        tested.append(Outcome(one, place, "done", "", {}, {}))
+    found = contrasts(asked, tested)
+    assert [(one.label, one.against) for one in found] == [("100", "10"), ("100", "30")]
+    assert found[0].differences["auroc"].value > found[1].differences["auroc"].value > 0
+
+
 def test_other_images_are_no_comparison(tested: list[Outcome]):
     kept = {"labels": np.roll(LABELS, 1), "probabilities": probabilities(1.0)}
     save_file(kept, tested[0].place.of_each, {"evaluation": "ClassEvaluation"})

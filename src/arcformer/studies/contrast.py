@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Kept:
 class Contrast:
     """Attributes:
     axes: what the runs are, by axis, but for the seed.
-    against: the value on the axis of the contrast that they are compared with.
+    against: the value on the axis of the contrast that they are compared with, one of those that were asked for.
     seeds: how many pairs of runs there are.
     differences: theirs minus those of the others, by metric, mean over seeds with the 95 % interval.
     """
@@ -62,7 +63,9 @@ class Contrast:
 
 
 def contrasts(asked: ContrastSection, outcomes: Sequence[Outcome], *, seed: int = 0) -> list[Contrast]:
-    """Every cell of finished runs beside the one that differs from it in ``asked.axis`` alone, over shared seeds.
+    """Every cell of finished runs beside those that differ from it in ``asked.axis`` alone, over shared seeds.
+
+    Those that others are compared with are not compared among themselves.
 
     Raises:
         InputError: the two were tested on other images.
@@ -72,17 +75,17 @@ def contrasts(asked: ContrastSection, outcomes: Sequence[Outcome], *, seed: int 
     for one in tested:
         cells.setdefault(_without_seed(one.planned.axes), {})[one.planned.axes.get("seed", "")] = one
     found = []
-    for key, runs in cells.items():
+    for (key, runs), against in product(cells.items(), asked.against):
         axes = dict(key)
-        others = cells.get(_without_seed(axes | {asked.axis: asked.against}), {})
+        others = cells.get(_without_seed(axes | {asked.axis: against}), {})
         shared = sorted(runs.keys() & others.keys())
-        if axes[asked.axis] == asked.against or not shared:
+        if axes[asked.axis] in asked.against or not shared:
             continue
         pairs = [(_kept(runs[s]), _kept(others[s])) for s in shared]
         if any(one.kind is not other.kind or one.of_each.keys() != other.of_each.keys() for one, other in pairs):
             continue  # other targets, or another task: no number is common to both
         differences = bootstrap([_difference(asked, *pair) for pair in pairs], len(pairs[0][0]), seed=seed)
-        found.append(Contrast(axes, asked.against, len(shared), differences))
+        found.append(Contrast(axes, against, len(shared), differences))
     return found
 
 
@@ -90,7 +93,7 @@ def write_contrasts(found: Sequence[Contrast], out: Path) -> None:
     """Write ``contrasts.json``, flat rows: ``difference METRIC RUN minus OTHER``, with the ends of the interval."""
     rows = [
         {
-            "name": f"difference {metric} {one.label} minus {one.against}, {one.seeds} seeds",
+            "name": f"difference {metric} {one.label} minus {one.against}, {one.seeds} seed{'s' * (one.seeds > 1)}",
             "unit": "",
             **asdict(estimate),
         }

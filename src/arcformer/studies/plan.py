@@ -135,9 +135,10 @@ def _check_contrast(study: Study, runs: Iterable[Planned]) -> None:
             on_axis.setdefault(axis, {})[text] = None
     if asked.axis not in on_axis:
         raise InputError(f"contrast.axis: the study has no axis {asked.axis!r}; {near(asked.axis, on_axis)}")
-    if asked.against not in on_axis[asked.axis]:
-        known = near(asked.against, on_axis[asked.axis])
-        raise InputError(f"contrast.against: no run has {asked.axis} {asked.against!r}; {known}")
+    for value in asked.against:
+        if value not in on_axis[asked.axis]:
+            known = near(value, on_axis[asked.axis])
+            raise InputError(f"contrast.against: no run has {asked.axis} {value!r}; {known}")
 
 
 def begins_with(config: RunConfig, start: str) -> RunConfig:

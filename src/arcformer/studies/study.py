@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from arcformer import config
-from arcformer.config import Section, flat, read_toml
+from arcformer.config import Section, flat, listed, read_toml
 from arcformer.errors import InputError
 from arcformer.sim.presets import PRESETS
 
@@ -60,11 +60,11 @@ class ContrastSection(Section):
     """Which runs are compared with which, on the same images and with the same seeds.
 
     ``axis``: along which.
-    ``against``: the value, or its label, that all others on this axis are compared with.
+    ``against``: the value, or its label, that all others on this axis are compared with; or several such.
     """
 
     axis: str
-    against: str
+    against: Annotated[tuple[str, ...], BeforeValidator(listed), Field(min_length=1)]
 
 
 def _dotted(axes: Any) -> Any:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
-from arcformer.config import Component, Section, component, options_of
+from arcformer.config import Component, Section, component, listed, options_of
 from arcformer.data.observed import observed
 from arcformer.data.symmetry import Symmetries
 from arcformer.data.transforms import TransformSection
@@ -32,11 +32,6 @@ __all__ = ["DataSection", "LoRASection", "RunConfig", "TrainingSection", "build_
 def _known_preset(name: str) -> str:
     PRESETS.get(name)
     return name
-
-
-def _listed(value: Any) -> Any:
-    """A name alone as a list of one."""
-    return (value,) if isinstance(value, str) else value
 
 
 class DataSection(Section):
@@ -60,7 +55,7 @@ class DataSection(Section):
 
     preset: Annotated[str, AfterValidator(_known_preset)] = "deeplense/model-1"
     folder: Path | None = None
-    only: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    only: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
     pixels: int | None = Field(default=None, ge=1)
     psf: Path | None = None
     sources: Path | None = None
