@@ -13,16 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kept import ROOT, rows_of, write
 from matplotlib.figure import Figure
 from tables import between
 
 from arcformer.studies.style import GREY, PALETTE, figure, png
 
-ROOT = Path(__file__).parent.parent
 KEPT, PAGE = ROOT / "results" / "label-efficiency.json", ROOT / "docs" / "pretraining.md"
 PICTURE = ROOT / "docs" / "images" / "label-efficiency.png"
 
@@ -36,19 +35,6 @@ NAMED = re.compile(r"(?P<metric>\w+) (?P<preset>\S+) (?P<method>.+), (?P<labels>
 Row = dict[str, Any]
 Values = dict[tuple[str, str, int, str], Row]
 """Rows by metric, method, labels of each class, and seed or seeds."""
-
-
-def keep(study: Path) -> None:
-    """Write results/label-efficiency.json from the tables of a study."""
-    rows = [row for row in json.loads((study / "results.json").read_text()) if row["name"].split()[0] in METRICS]
-    runs = [json.loads(path.read_text()) for path in (study / "runs").glob("*/run/metrics.json")]
-    about = {"date": datetime.now(UTC).strftime("%Y-%m-%d")}
-    about |= {
-        name: ", ".join(sorted({str(run[name])[:length] for run in runs}))
-        for name, length in (("device", None), ("commit", 7))
-    }
-    contrasts = json.loads((study / "contrasts.json").read_text())
-    KEPT.write_text(json.dumps({**about, "rows": rows, "contrasts": contrasts}, indent=1) + "\n")
 
 
 def values() -> Values:
@@ -132,7 +118,7 @@ def main() -> None:
     parser.add_argument("study", type=Path, nargs="?", help="the folder of the study")
     chosen = parser.parse_args()
     if chosen.study:
-        keep(chosen.study)
+        write(KEPT.name, [chosen.study], rows_of(chosen.study, METRICS))
     PICTURE.write_bytes(png(curve()))
     PAGE.write_text(page(PAGE.read_text()))
 

@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from arcformer.metrics import Estimate, flatness, ranks, tarp
-from arcformer.studies.regression.measures import PERCENT, bands, errors, held, likelihood
+from arcformer.studies.regression.measures import PERCENT, bands, errors, held, likelihood, relative_errors
 
 IMAGES, SAMPLES = 2000, 199
 NAMES = ["a", "b"]
@@ -38,6 +38,17 @@ def test_errors_are_those_of_scikit_learn() -> None:
         assert found[f"bias_{name}"].value == pytest.approx((p - y).mean())
         assert found[f"scatter_{name}"].value == pytest.approx((p - y).std())
     assert all(found[name].low < found[name].value < found[name].high for name in found)
+
+
+def test_relative_errors_are_medians_of_what_is_positive_and_no_logarithm() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.column_stack([rng.uniform(0.5, 2, 301), rng.normal(size=301), rng.uniform(8, 10, 301)])
+    mean = truth * rng.normal(1, 0.1, (301, 3))
+    found = relative_errors(mean, truth, ["theta_E", "e1", "log10_halo_mass"], seed=0)
+    assert found.keys() == {"relative_error_theta_E"}
+    one = found["relative_error_theta_E"]
+    assert one.value == pytest.approx(np.median(np.abs(mean[:, 0] - truth[:, 0]) / truth[:, 0]))
+    assert one.low < one.value < one.high
 
 
 def test_a_target_that_never_varies_has_no_r2() -> None:

@@ -24,7 +24,16 @@ from arcformer.studies.floor import MassFloor, mass_floor
 from arcformer.studies.leaks import FEATURES, trivial_features
 from arcformer.studies.regression import figures, sentences
 from arcformer.studies.regression.baseline import Baseline, compared, models_of
-from arcformer.studies.regression.measures import PERCENT, RANGES, alone, bands, errors, held, likelihood
+from arcformer.studies.regression.measures import (
+    PERCENT,
+    RANGES,
+    alone,
+    bands,
+    errors,
+    held,
+    likelihood,
+    relative_errors,
+)
 from arcformer.studies.style import png_uri, svg_uri
 from arcformer.tasks import Estimator
 
@@ -37,7 +46,7 @@ __all__ = ["MASS", "PosteriorEvaluation", "PosteriorGathering"]
 MASS = AXION_MASS
 """The target of which the floor is known."""
 
-WITHOUT_UNIT = ("r2_", "coverage_", "sbc_p_", "over_floor_")
+WITHOUT_UNIT = ("r2_", "coverage_", "sbc_p_", "over_floor_", "relative_error_")
 """How the names of numbers of a target begin that are not in its unit."""
 
 Array = NDArray[np.float64]
@@ -192,6 +201,7 @@ class PosteriorGathering(Gathering):
         count, ranked, together = samples.shape[1], ranks(samples, truth), tarp(samples, truth, seed=seed)
         flat = flatness(ranked, count)
         found = errors(mean, np.median(samples, axis=1).astype(np.float64), width, truth, names, seed)
+        found |= relative_errors(mean, truth, names, seed)
         found |= likelihood(of["log_density"], together, seed) | held(ranked, count, flat, names)
         baseline, reason = self._baseline(features)
         if baseline is not None:

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcformer.metrics import LEVELS, Estimate, Flatness, Tarp, bootstrap, wilson, within
+from arcformer.metrics.intervals import WeightedMetrics
+from arcformer.sim.parameters import is_logarithm
 
-__all__ = ["PERCENT", "RANGES", "alone", "bands", "errors", "held", "likelihood"]
+__all__ = ["PERCENT", "RANGES", "alone", "bands", "errors", "held", "likelihood", "relative_errors"]
 
 Array = NDArray[np.float64]
 
@@ -25,7 +27,7 @@ PERCENT = {round(100 * level): level for level in LEVELS}
 
 RANGES = {"below_*": (-math.inf, math.inf), "r2_*": (-math.inf, 1.0)} | {
     **dict.fromkeys(("coverage_*", "sbc_p_*", "tarp_p", "tarp_deviation"), (0.0, 1.0)),
-    **dict.fromkeys(("mae_*", "*_mae_*", "rmse_*", "scatter_*", "width_*"), (0.0, math.inf)),
+    **dict.fromkeys(("mae_*", "*_mae_*", "relative_error_*", "rmse_*", "scatter_*", "width_*"), (0.0, math.inf)),
 }
 """Between which ends numbers lie, by shell patterns of their names."""
 
@@ -61,6 +63,28 @@ def errors(
         return {f"{what}_{name}": values[:, k] for what, values in found.items() for k, name in enumerate(names)}
 
     return bootstrap(metrics, len(truth), seed=seed)
+
+
+def relative_errors(mean: Array, truth: Array, names: Sequence[str], seed: int) -> dict[str, Estimate]:
+    """``relative_error_NAME``, the median of |mean - truth| / truth, of targets that are positive and no logarithms."""
+    found = {}
+    for k, name in enumerate(names):
+        if is_logarithm(name) or not (truth[:, k] > 0).all():
+            continue
+        median = weighted_median(np.abs(mean[:, k] / truth[:, k] - 1))
+        found[f"relative_error_{name}"] = bootstrap(median, len(truth), seed=seed)[""]
+    return found
+
+
+def weighted_median(values: Array) -> WeightedMetrics:
+    """The median of ``values`` (N,), without a name, as a function of weights (R, N)."""
+    order = np.argsort(values)
+
+    def metric(weights: Array) -> dict[str, Array]:
+        below = weights[:, order].cumsum(1)
+        return {"": values[order[(2 * below >= below[:, -1:]).argmax(1)]]}
+
+    return metric
 
 
 def held(ranks: Array, samples: int, flat: Flatness, names: Sequence[str]) -> dict[str, Estimate]:

@@ -1,0 +1,36 @@
+"""Keep what a study found in results/: flat rows, with dates, devices and commits of its runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ROOT", "rows_of", "write"]
+
+ROOT = Path(__file__).parent.parent
+
+Row = dict[str, Any]
+
+
+def rows_of(study: Path, metrics: Sequence[str]) -> list[Row]:
+    """The rows of a study whose metric, the first word of their name, matches one of these shell patterns."""
+    rows = json.loads((study / "results.json").read_text())
+    return [row for row in rows if any(fnmatchcase(row["name"].split()[0], pattern) for pattern in metrics)]
+
+
+def write(name: str, studies: Sequence[Path], rows: Iterable[Row], **more: Any) -> None:
+    """Write ``results/NAME``: what the runs of ``studies`` share, the ``rows``, contrasts, and ``more``."""
+    runs = [json.loads(path.read_text()) for study in studies for path in (study / "runs").glob("*/run/metrics.json")]
+    about: Row = {"date": datetime.now(UTC).strftime("%Y-%m-%d")}
+    about |= {
+        fact: ", ".join(sorted({str(run[fact])[:length] for run in runs}))
+        for fact, length in (("device", None), ("commit", 7))
+    }
+    found = (study / "contrasts.json" for study in studies)
+    contrasts = [row for path in found if path.exists() for row in json.loads(path.read_text())]
+    kept = about | more | {"rows": list(rows), "contrasts": contrasts}
+    (ROOT / "results" / name).write_text(json.dumps(kept, indent=1) + "\n")
