@@ -21,6 +21,8 @@ from tables import between
 KEPT, PAGE = ROOT / "results" / "regression.json", ROOT / "docs" / "regression.md"
 COMMANDS = [line.strip() for line in (__doc__ or "").splitlines() if line.startswith("    ")][:4]
 LEVELS = (50, 68, 90, 95)
+HUBBLE = " survey/hst"
+BY = "posteriors.py"
 
 METRICS = (
     "mae_*", "median_mae_*", "rmse_*", "r2_*", "bias_*", "coverage_*", "nll", "sbc_p_*", "tarp_*", "relative_error_*",
@@ -69,9 +71,24 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def sky() -> str:
+    """A row for each target of the smooth lens as Hubble sees it."""
+    rows = json.loads(KEPT.read_text())["rows"]
+    found = {name.removesuffix(HUBBLE): row for row in rows if (name := row["name"]).endswith(HUBBLE)}
+    head = ["target", "error", "relative, median", "linear, trivial", "prior", *(f"{level} %" for level in LEVELS)]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for target in [name.removeprefix("mae_") for name in found if name.startswith("mae_")]:
+        error = found[f"mae_{target}"]
+        cells = [f"`{target}`", f"{_short(error['value'])} [{_short(error['low'])}, {_short(error['high'])}]"]
+        names = ("relative_error", "linear_mae", "prior_mae", *(f"coverage_{level}" for level in LEVELS))
+        each = [found.get(f"{name}_{target}") for name in names]
+        lines.append("| " + " | ".join([*cells, *("" if row is None else _short(row["value"]) for row in each)]) + " |")
+    return "\n".join(lines)
+
+
 def page(text: str) -> str:
-    """The page of regression with its table as results/ has it."""
-    return between(text, "posteriors", table(), "posteriors.py")
+    """The page of regression with its tables as results/ has them."""
+    return between(between(text, "posteriors", table(), BY), "sky", sky(), BY)
 
 
 def _short(value: float) -> str:
@@ -87,7 +104,7 @@ def main() -> None:
         rows = [row for study in chosen.studies for row in rows_of(study, METRICS)]
         if chosen.report:
             evaluated = json.loads((chosen.report / "metrics.json").read_text())
-            rows += [{"name": f"{name} survey/hst", **row} for name, row in evaluated.items() if "value" in row]
+            rows += [{"name": f"{name}{HUBBLE}", **row} for name, row in evaluated.items() if "value" in row]
         write(KEPT.name, chosen.studies, rows, commands=COMMANDS)
     PAGE.write_text(page(PAGE.read_text()))
 
