@@ -16,13 +16,21 @@ from arcformer.data.folders import FolderBatches, check_files
 from arcformer.data.index import Index, check_store, is_store
 from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
-from arcformer.data.splits import few_of_each, load_split, save_split, split
+from arcformer.data.splits import FRACTIONS, few_of_each, load_split, save_split, split
 from arcformer.data.stored import StoredBatches
 from arcformer.errors import InputError, near
 from arcformer.sim.presets import PRESETS
-from arcformer.training.recipe import RunConfig, targets_wanted, truth_wanted
+from arcformer.training.recipe import RunConfig, calibrated_apart, targets_wanted, truth_wanted
 
-__all__ = ["first_images", "open_labelled", "open_sources", "open_test", "simulated_on", "split_files"]
+__all__ = [
+    "first_images",
+    "open_calibration",
+    "open_labelled",
+    "open_sources",
+    "open_test",
+    "simulated_on",
+    "split_files",
+]
 
 FITTED_ON = 512
 """Training images, at least, that the transform, the domain and what a task prepares are fitted on."""
@@ -51,7 +59,7 @@ def split_files(config: RunConfig, path: Path, progress: Progress = iter) -> tup
     else:
         good = _read_once(config, folder, config.data.skip_bad, progress)
         names, bad = good.names, good.bad
-    save_split(path, names, split(names, seed=config.data.split_seed))
+    save_split(path, names, split(names, fractions_of(config), seed=config.data.split_seed))
     return bad
 
 
@@ -78,6 +86,27 @@ def open_sources(
     return part("train", of_each=data.labels, **order), part("validation")
 
 
+def fractions_of(config: RunConfig) -> dict[str, float]:
+    """The parts of a folder and their shares. Training and test are the same files whatever the task."""
+    if not calibrated_apart(config):
+        return FRACTIONS
+    half = FRACTIONS["validation"] / 2
+    parts = {"validation": half, "calibration": half}
+    return {"train": FRACTIONS["train"], **parts, "test": FRACTIONS["test"]}
+
+
+def open_calibration(config: RunConfig, split_path: Path, device: torch.device | str = "cpu") -> BatchSource:
+    """Images to calibrate on for a task that asks for its own: not trained on, nor used to choose weights.
+
+    Raises:
+        InputError: no split, or an image of it that is not there any more.
+    """
+    if config.data.folder is None:
+        count = config.data.calibration
+        return _simulated(config, "calibration", config.seed, count, device, truth_wanted(config))
+    return _parts(config, split_path)("calibration")
+
+
 def open_test(
     config: RunConfig, split_path: Path, *, count: int, seed: int, device: torch.device | str = "cpu"
 ) -> SimulatedBatches | Files:
@@ -90,7 +119,7 @@ def open_test(
         InputError: no split, an image of it that is not there any more, or none in its test part.
     """
     if config.data.folder is None:
-        return _simulated(config, "test", seed, count, device)
+        return _simulated(config, "test", seed, count, device, truth_wanted(config))
     return _parts(config, split_path)("test")
 
 
