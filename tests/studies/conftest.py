@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from arcformer.batch import LensBatch
 from arcformer.data.transforms import Transform, TransformSection
-from arcformer.studies import conduct
-from arcformer.studies import training_images
+from arcformer.studies import conduct, training_images
 
 CLASSES = ("no_sub", "cdm", "axion")
 

@@ -20,8 +20,6 @@ from arcformer.metrics.intervals import Estimate, WeightedMetrics, bootstrap, cl
 __all__ = [
     "FALSE_ALARMS",
     "adjusted",
-    "box_plot",
-    "conformal",
     "detection_report",
     "false_alarms",
     "false_discoveries",
@@ -88,9 +86,7 @@ def weighted_average_precision(scores: Array, positive: NDArray[np.bool_], weigh
     taken = found + false
     precision = np.divide(found, taken, out=np.zeros_like(found), where=taken > 0)
     gains = np.diff(found, axis=1, prepend=0)
-    return np.divide(
-        (gains * precision).sum(1), total[:, 0], out=np.full(len(weights), np.nan), where=total[:, 0] > 0
-    )
+    return np.divide((gains * precision).sum(1), total[:, 0], out=np.full(len(weights), np.nan), where=total[:, 0] > 0)
 
 
 def weighted_recalls(
@@ -115,23 +111,6 @@ def score_at(normal: ArrayLike, rate: float) -> float:
     ordered = np.sort(np.asarray(normal, dtype=np.float64))[::-1]
     allowed = math.floor(rate * len(ordered) * (1 + 1e-12))
     return -math.inf if allowed >= len(ordered) else float(ordered[allowed])
-
-
-def conformal(calibration: ArrayLike, scores: ArrayLike) -> Array:
-    """p-values (1 + number of the n ``calibration`` scores that are as great) / (n + 1) of ``scores`` (N,).
-
-    Of images that are exchangeable with the calibration's, no more than a share a has p <= a, whatever the score is
-    (Vovk et al. 2005; Bates et al. 2023, Ann. Stat. 51, 149).
-    """
-    ordered = np.sort(np.asarray(calibration, dtype=np.float64))
-    greater = len(ordered) - np.searchsorted(ordered, np.asarray(scores, dtype=np.float64), side="left")
-    return (1.0 + greater) / (len(ordered) + 1)
-
-
-def box_plot(scores: ArrayLike) -> float:
-    """Q3 + 1.5 IQR of normal scores, beyond which a box plot draws outliers (Tukey 1977): it promises no rate."""
-    first, third = np.quantile(np.asarray(scores, dtype=np.float64), [0.25, 0.75])
-    return float(third + 1.5 * (third - first))
 
 
 def adjusted(p_values: ArrayLike) -> Array:

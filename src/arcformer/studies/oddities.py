@@ -230,7 +230,7 @@ class NonLenses:
     def __call__(self, lenses: Normals, generator: Generator) -> LensBatch:
         preset, p, count = lenses.preset, lenses.parameters, len(lenses)
         none = torch.zeros(count, dtype=torch.float64)
-        flat = p | {name: none for name in ("gamma1", "gamma2", "m3", "m4")} | {"theta_E": none + NO_LENS}
+        flat = p | dict.fromkeys(("gamma1", "gamma2", "m3", "m4"), none) | {"theta_E": none + NO_LENS}
         if self.galaxies is not None:
             pictures, scale, _ = read_stamps(self.galaxies)
             seen = Stamps(pictures, scale, x=NOTHING, y=NOTHING, magnitude=NOTHING)

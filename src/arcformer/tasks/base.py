@@ -50,6 +50,7 @@ class Task(nn.Module, ABC):
     Attributes:
         monitor: the metric that chooses the best weights in validation, and ``"max"`` or ``"min"``.
         calibrated_on: ``validation``, the images that chose the weights, or ``held-out``, images of their own.
+        tested_on: ``own``, the classes that it was trained on, or ``all``, those too that ``data.only`` left out.
         truth: whether batches are to hold what only a simulator knows, the noise (``noise_std``), the noise-free image
             and all that was drawn (``extras``): ``useful`` where there is a simulator, ``needed``, or ``none``.
         backbone: the backbone.
@@ -59,6 +60,7 @@ class Task(nn.Module, ABC):
     monitor: ClassVar[tuple[str, str]]
     truth: ClassVar[Literal["none", "useful", "needed"]] = "none"
     calibrated_on: ClassVar[Literal["validation", "held-out"]] = "validation"
+    tested_on: ClassVar[Literal["own", "all"]] = "own"
 
     def __init__(self, backbone: Backbone, classes: Sequence[str]):
         super().__init__()

@@ -341,6 +341,11 @@ def calibrated_apart(config: RunConfig) -> bool:
     return getattr(TASKS.get(config.task.name), "calibrated_on", "validation") == "held-out"
 
 
+def tested_on_all(config: RunConfig) -> bool:
+    """Whether a test shows the task all classes of the preset, those too that it was not trained on."""
+    return getattr(TASKS.get(config.task.name), "tested_on", "own") == "all"
+
+
 def _made_trainable(backbone: Backbone, training: TrainingSection) -> None:
     if training.freeze:
         backbone.requires_grad_(False)

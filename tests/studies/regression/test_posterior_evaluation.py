@@ -11,8 +11,8 @@ import torch
 
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError
-from arcformer.studies.evaluate import KINDS, evaluate, told_by
 from arcformer.studies import training_images
+from arcformer.studies.evaluate import KINDS, evaluate, told_by
 from arcformer.studies.results import _range
 
 

@@ -112,8 +112,12 @@ class DetectionEvaluation(Evaluation):
         words["ap"] = "average precision"
         for method, told in METHODS.items():
             words[f"{method}_auroc"] = f"AUC of trivial features, {told}"
-        words |= {f"above_{method}_auroc": f"AUC above the {told} of trivial features" for method, told in METHODS.items()}
-        words |= {f"false_alarms_{percent(rate)}": f"normal images with p below {percent(rate)} %" for rate in FALSE_ALARMS}
+        words |= {
+            f"above_{method}_auroc": f"AUC above the {told} of trivial features" for method, told in METHODS.items()
+        }
+        words |= {
+            f"false_alarms_{percent(rate)}": f"normal images with p below {percent(rate)} %" for rate in FALSE_ALARMS
+        }
         return {name: told for name, told in words.items() if name in self.found}
 
     @property
@@ -251,7 +255,7 @@ class DetectionGathering(Gathering):
                     found[f"{percent(rate)} % false alarms"] = float(task.threshold(rate))
                 except InputError:  # too few calibration scores for that rate
                     continue
-        box_plot = getattr(task, "box_plot", None)
+        box_plot = getattr(task, "box_plot", None) if self._calibrated else None
         return found | ({"box plot": float(box_plot)} if isinstance(box_plot, float) else {})
 
     def _trivial(self, features: Tensor) -> tuple[TrivialScores | None, str]:

@@ -35,7 +35,7 @@ DASHES = {"mahalanobis": (4, 2), "forest": (1, 1.5)}
 
 
 def roc(evaluation: DetectionEvaluation) -> Figure:
-    """Each anomalous class against the normal ones, and trivial features of all; left linear, right few false alarms."""
+    """Each anomalous class against the normal ones, and trivial features of all; right where false alarms are few."""
     tints, anomalous = colours(evaluation.classes), evaluation.anomalous
     least = 0.5 / max(1, int((~anomalous).sum()))
     with figure(2.4 * SQUARE, SQUARE + 0.2) as drawn:
@@ -76,7 +76,9 @@ def histogram(evaluation: DetectionEvaluation) -> Figure:
             if len(own):
                 counts = np.histogram(own, edges)[0] / len(own)
                 fill = name in evaluation.normal
-                axes.stairs(counts, edges, color=tints[name], fill=fill, alpha=0.6 if fill else 1, linewidth=1.6, label=name)
+                axes.stairs(
+                    counts, edges, color=tints[name], fill=fill, alpha=0.6 if fill else 1, linewidth=1.6, label=name
+                )
         for (name, threshold), dashes in zip(
             evaluation.thresholds.items(), ((4, 2), (1, 1.5), (6, 2, 1, 2)), strict=False
         ):
@@ -109,7 +111,10 @@ def curves(evaluation: DetectionEvaluation) -> Figure:
             unit = unit_of(what)
             wide = min(middle) > 0 and max(middle) > DECADES * min(middle)
             axes.set(
-                title=kind, xlabel=f"{what}, {unit}" if unit else what, ylim=(0, 1.02), xscale="log" if wide else "linear"
+                title=kind,
+                xlabel=f"{what}, {unit}" if unit else what,
+                ylim=(0, 1.02),
+                xscale="log" if wide else "linear",
             )
         grid[0, 0].legend(loc="upper left")
         for axes in grid[:, 0]:

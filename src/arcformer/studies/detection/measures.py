@@ -86,7 +86,7 @@ def found_in(
 def above_trivial(
     scores: Array, trivial: Mapping[str, Array], anomalous: NDArray[np.bool_], seed: int
 ) -> dict[str, Estimate]:
-    """``METHOD_auroc`` and ``METHOD_recall_1`` of trivial statistics, and ``above_METHOD_auroc``, in pairs of images."""
+    """``METHOD_auroc`` and ``METHOD_recall_1`` of trivial statistics, and ``above_METHOD_auroc``, images in pairs."""
 
     def metrics(weights: Array) -> dict[str, Array]:
         own, found = weighted_auc(scores, anomalous, weights), {}

@@ -58,8 +58,8 @@ def leaks(evaluation: DetectionEvaluation) -> str:
     gain, words = evaluation.found[f"above_{best}_auroc"], METHODS[best]
     if gain.low > 0:
         return (
-            f"The statistic adds {signed(gain)} to the AUC of the better of two trivial ones, the {words}: at most this "
-            "part of its result needs more than flux, radius, width and centroid of the ring. The rest may come from "
+            f"The statistic adds {signed(gain)} to the AUC of the better of two trivial ones, the {words}: at most "
+            "this part of its result needs more than flux, radius, width and centroid of the ring. The rest may come from "
             "them alone."
         )
     if gain.high < 0:
@@ -96,8 +96,8 @@ def promises(evaluation: DetectionEvaluation) -> str:
         held = "is held" if found[name].low <= FDR else "is not held"
         text += (
             f". In catalogues of {CATALOGUE:,} with {SHARE:.0%} anomalies, a false discovery rate of {FDR:.0%} {held}: "
-            f"{with_interval(found[name])} of the discoveries are false, and {with_interval(found[f'{name}_found'])} of "
-            "the anomalies are found"
+            f"{with_interval(found[name])} of the discoveries are false, and {with_interval(found[f'{name}_found'])} "
+            "of the anomalies are found"
         )
     return f"{text}."
 
@@ -113,7 +113,9 @@ def nuisances(evaluation: DetectionEvaluation) -> str:
         return "Nothing is known of the normal images that the score could go with."
     strong = sorted((n for n in told if abs(told[n].value) > WEAK), key=lambda n: -abs(told[n].value))
     if not strong:
-        return f"Among normal images, the score goes with none of {listed(list(told))} (rank correlations below {WEAK:g})."
+        return (
+            f"Among normal images, the score goes with none of {listed(list(told))} (rank correlations below {WEAK:g})."
+        )
     parts = [f"{name} ({signed(told[name])})" for name in strong]
     return f"Among normal images, the score goes with {listed(parts)}, by rank: what varies there is taken for anomaly."
 
@@ -136,7 +138,9 @@ def where(evaluation: DetectionEvaluation) -> str:
 
 def agreement(first: DetectionEvaluation, second: DetectionEvaluation) -> str:
     """Whether ``second`` agrees with ``first``, by their AUC, or else by their false alarms."""
-    shared = [name for name in ("auroc", "false_alarms_5", "false_alarms_1") if name in first.found and name in second.found]
+    shared = [
+        name for name in ("auroc", "false_alarms_5", "false_alarms_1") if name in first.found and name in second.found
+    ]
     if not shared:
         return second.summary()
     name = shared[0]
