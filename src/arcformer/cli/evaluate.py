@@ -25,9 +25,6 @@ __all__ = ["evaluate"]
 COUNT, SEED = 3000, 1
 TEST = "test"
 
-PLACE = ("path", "centre_y", "centre_x", "pixel_scale", "notes")
-"""Columns of a prediction that are no result."""
-
 
 def evaluate(
     context: typer.Context,
@@ -149,4 +146,4 @@ def _shown(run: Run, paths: list[Path], skip_bad: bool, pixel_scale: float | Non
 
 def _says(found: Predicted) -> dict[str, str | float]:
     """What the run says of an image: probabilities of classes, or else the columns of its task."""
-    return dict(found.probabilities) or {name: value for name, value in found.row.items() if name not in PLACE}
+    return dict(found.probabilities) or dict(found.says)

@@ -2,7 +2,7 @@
 
 from arcformer.tasks import pretrain
 from arcformer.tasks.anomaly import Detect, Detection
-from arcformer.tasks.base import TASKS, Estimator, Prediction, Task, TaskMetrics
+from arcformer.tasks.base import TASKS, Detector, Estimator, Prediction, Task, TaskMetrics
 from arcformer.tasks.classify import Classify, ClassPrediction
 from arcformer.tasks.regress import Posterior, Regress
 
@@ -12,6 +12,7 @@ __all__ = [
     "Classify",
     "Detect",
     "Detection",
+    "Detector",
     "Estimator",
     "Posterior",
     "Prediction",

@@ -19,7 +19,7 @@ from arcformer.batch import LensBatch
 from arcformer.models import Backbone
 from arcformer.registry import Registry
 
-__all__ = ["TASKS", "Estimator", "Prediction", "Task", "TaskMetrics"]
+__all__ = ["TASKS", "Detector", "Estimator", "Prediction", "Task", "TaskMetrics"]
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,25 @@ class Estimator(Protocol):
 
     def log_prob(self, prediction: Any, values: Tensor) -> Tensor:
         """The log density (B,) of ``prediction`` at ``values`` (B, P), nats; both in the targets' own units."""
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """What a task that detects anomalies has beside ``Task``. By this it is known, whatever its class.
+
+    Each ``Prediction`` of it has tensors ``score`` and ``p_value`` (B,) and ``sigmas`` (B, H, W).
+
+    Attributes:
+        calibration: scores of normal images that it was not trained on, (n,), sorted.
+    """
+
+    calibration: Tensor
+
+    def predict(self, batch: LensBatch) -> Any: ...
+
+    def threshold(self, false_alarms: float) -> float:
+        """The score above which at most this share of normal images lies; raises ``InputError`` for too small an n."""
         ...
 
 

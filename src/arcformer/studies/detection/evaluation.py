@@ -36,6 +36,7 @@ from arcformer.studies.evaluation import Evaluation, Gathering, as_json
 from arcformer.studies.leaks import FEATURES, trivial_features
 from arcformer.studies.oddities import Normals, panel
 from arcformer.studies.style import colours, png_uri, svg_uri
+from arcformer.tasks import Detector
 
 if TYPE_CHECKING:
     from arcformer.training import Run
@@ -242,14 +243,13 @@ class DetectionGathering(Gathering):
     @property
     def _calibrated(self) -> int | None:
         """How many calibration scores the task has, if it says so."""
-        scores = getattr(self.run.task, "calibration", None)
-        return len(scores) if isinstance(scores, Tensor) and scores.ndim == 1 and len(scores) else None
+        return len(self.run.task.calibration) or None if isinstance(self.run.task, Detector) else None
 
     def _thresholds(self) -> dict[str, float]:
         """Those that the task knows of, whatever its class."""
         task: Any = self.run.task
         found = {}
-        if callable(getattr(task, "threshold", None)):
+        if isinstance(task, Detector):
             for rate in FALSE_ALARMS:
                 try:
                     found[f"{percent(rate)} % false alarms"] = float(task.threshold(rate))

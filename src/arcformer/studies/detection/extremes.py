@@ -14,7 +14,8 @@ __all__ = ["Extremes", "Pictured"]
 KEPT = 5
 """Images of each kind."""
 
-ALARMS, FOUND, MISSED = "normal, highest", "anomalous, highest", "anomalous, lowest"
+ALARMS, FOUND, MISSED = "normal", "found", "missed"
+"""Normal images with the highest scores; anomalous ones with the highest, and with the lowest."""
 
 
 @dataclass(frozen=True)

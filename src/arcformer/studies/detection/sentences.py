@@ -59,8 +59,8 @@ def leaks(evaluation: DetectionEvaluation) -> str:
     if gain.low > 0:
         return (
             f"The statistic adds {signed(gain)} to the AUC of the better of two trivial ones, the {words}: at most "
-            "this part of its result needs more than flux, radius, width and centroid of the ring. The rest may come from "
-            "them alone."
+            "this part of its result needs more than flux, radius, width and centroid of the ring. The rest may come "
+            "from them alone."
         )
     if gain.high < 0:
         return (
@@ -111,11 +111,12 @@ def nuisances(evaluation: DetectionEvaluation) -> str:
     }
     if not told:
         return "Nothing is known of the normal images that the score could go with."
-    strong = sorted((n for n in told if abs(told[n].value) > WEAK), key=lambda n: -abs(told[n].value))
+    strong = sorted(
+        (n for n in told if abs(told[n].value) > WEAK and told[n].low * told[n].high > 0),
+        key=lambda n: -abs(told[n].value),
+    )
     if not strong:
-        return (
-            f"Among normal images, the score goes with none of {listed(list(told))} (rank correlations below {WEAK:g})."
-        )
+        return f"Among normal images, the score goes with none of {listed(list(told))} (rank correlations below {WEAK:g}, or compatible with none)."
     parts = [f"{name} ({signed(told[name])})" for name in strong]
     return f"Among normal images, the score goes with {listed(parts)}, by rank: what varies there is taken for anomaly."
 
