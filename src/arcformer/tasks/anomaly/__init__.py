@@ -2,7 +2,12 @@
 
 from arcformer.tasks.anomaly.conformal import box_plot, p_values, threshold
 from arcformer.tasks.anomaly.detect import Detect, Detection
+from arcformer.tasks.anomaly.distillation import Distilled
+from arcformer.tasks.anomaly.features import FeatureStatistic
+from arcformer.tasks.anomaly.flow import Flow
+from arcformer.tasks.anomaly.knn import Nearest
 from arcformer.tasks.anomaly.mahalanobis import Mahalanobis
+from arcformer.tasks.anomaly.masked import Masked
 from arcformer.tasks.anomaly.reconstruction import Reconstructed
 from arcformer.tasks.anomaly.statistic import STATISTICS, Scores, Statistic
 
@@ -10,7 +15,12 @@ __all__ = [
     "STATISTICS",
     "Detect",
     "Detection",
+    "Distilled",
+    "FeatureStatistic",
+    "Flow",
     "Mahalanobis",
+    "Masked",
+    "Nearest",
     "Reconstructed",
     "Scores",
     "Statistic",
