@@ -75,6 +75,6 @@ def _notes(run: Run, files: int, fdr: float | None) -> tuple[str, ...]:
     least = math.ceil(files / (fdr * (calibrated + 1)))
     return (
         f"with {calibrated:,} calibration images, no p-value is below {1 / (calibrated + 1):.2g}: among {files:,} "
-        f"files, fewer than {least} anomalies together are not discovered at {fdr:g}; for a single one data.calibration would "
-        f"have to be {math.ceil(files / fdr) - 1:,}",
+        f"files, fewer than {least} anomalies together are not discovered at {fdr:g}; for a single one "
+        f"data.calibration would have to be {math.ceil(files / fdr) - 1:,}",
     )

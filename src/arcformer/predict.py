@@ -89,7 +89,7 @@ class Predicted:
         quantiles = {name: values.quantile(values.new_tensor(SAID)) for name, values in self.posterior.items()}
         said = ["{} {:.3g} [{:.3g}, {:.3g}]".format(name, *ends.tolist()) for name, ends in quantiles.items()]
         if self.sigmas is not None:
-            said = [f"{name} {_number(value, 3)}" for name, value in self.says.items()]
+            said = [f"{name} {_number(value, 3)}" for name, value in self.says.items() if value != ""]
         maps = () if self.sigmas is None else (sigma_layer(self.sigmas[None]),)
         return png(portrait(self.image, self.probabilities or None, maps, caption=", ".join(said)))
 

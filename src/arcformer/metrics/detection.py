@@ -178,7 +178,7 @@ def false_discoveries(
     *,
     size: int = 1000,
     share: float = 0.05,
-    catalogues: int = 100,
+    catalogues: int = 40,
     resamples: int = 200,
     seed: int = 0,
 ) -> tuple[Estimate, Estimate]:

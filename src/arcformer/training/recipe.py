@@ -45,6 +45,8 @@ class DataSection(Section):
     ``preset``: what is simulated; for a folder, its classes, their order and aliases, and the pixel scale.
     ``folder``: files to read instead, in the layout of DeepLense, or a store that ``arcformer simulate`` wrote.
     ``only``: classes of the preset that the run is about, to train, validate and test on; none named: all of them.
+    ``mixed``: a share of the simulated images that are of the other classes, unlabelled, so that it can be measured what
+    they do to what is normal; in training, validation and calibration, never in a test.
     ``pixels``: side of the central part that is rendered; None: the whole image of the preset.
     ``psf``: a FITS file with the PSF, or a set of them, that simulated images are seen through.
     ``sources``, ``lenses``: folders of FITS stamps of galaxies that are lensed, or whose light is the lens's.
@@ -64,6 +66,7 @@ class DataSection(Section):
     preset: Annotated[str, AfterValidator(_known_preset)] = "deeplense/model-1"
     folder: Path | None = None
     only: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    mixed: float = Field(default=0.0, ge=0, lt=1)
     pixels: int | None = Field(default=None, ge=1)
     psf: Path | None = None
     sources: Path | None = None
@@ -108,6 +111,15 @@ class DataSection(Section):
             raise InputError("subset_seed chooses the images of count or labels; set one of these too")
         return self
 
+    @model_validator(mode="after")
+    def _others_to_mix(self) -> DataSection:
+        if self.mixed and (self.folder is not None or self.classes == PRESETS.get(self.preset).classes):
+            raise InputError(
+                "mixed: simulated images of the classes that only leaves out stand among the others; set only, and no "
+                "folder"
+            )
+        return self
+
     @property
     def fixed(self) -> bool:
         """Whether training goes over the same images again and again, few enough to be held in memory."""
@@ -121,7 +133,8 @@ class DataSection(Section):
     @property
     def simulated(self) -> Preset:
         """The preset as it is to be simulated."""
-        preset = PRESETS.get(self.preset).of_classes(self.only)
+        whole = PRESETS.get(self.preset)
+        preset = whole.mixed(self.only, self.mixed) if self.mixed else whole.of_classes(self.only)
         return observed(preset, psf=self.psf, sources=self.sources, lenses=self.lenses)
 
 

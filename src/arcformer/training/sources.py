@@ -121,8 +121,8 @@ def open_test(
     """
     if config.data.folder is not None:
         return _with_others(config, split_path) if tested_on_all(config) else _parts(config, split_path)("test")
-    if tested_on_all(config):
-        config = config.model_copy(update={"data": config.data.model_copy(update={"only": ()})})
+    unmixed: dict[str, Any] = {"mixed": 0.0} | ({"only": ()} if tested_on_all(config) else {})
+    config = config.model_copy(update={"data": config.data.model_copy(update=unmixed)})
     return _simulated(config, "test", seed, count, device, truth_wanted(config))
 
 

@@ -116,7 +116,10 @@ def nuisances(evaluation: DetectionEvaluation) -> str:
         key=lambda n: -abs(told[n].value),
     )
     if not strong:
-        return f"Among normal images, the score goes with none of {listed(list(told))} (rank correlations below {WEAK:g}, or compatible with none)."
+        known = listed(list(told))
+        return (
+            f"Among normal images, the score goes with none of {known} (by rank, below {WEAK:g} or compatible with 0)."
+        )
     parts = [f"{name} ({signed(told[name])})" for name in strong]
     return f"Among normal images, the score goes with {listed(parts)}, by rank: what varies there is taken for anomaly."
 
