@@ -338,7 +338,7 @@ def truth_wanted(config: RunConfig) -> bool:
 
 def calibrated_apart(config: RunConfig) -> bool:
     """Whether the task is calibrated on images that are held out from validation too."""
-    return getattr(TASKS.get(config.task.name), "calibrated_on", "validation") == "held-out"
+    return getattr(TASKS.get(config.task.name), "calibrates_on", "validation") == "held-out"
 
 
 def _made_trainable(backbone: Backbone, training: TrainingSection) -> None:
