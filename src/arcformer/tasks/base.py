@@ -49,7 +49,7 @@ class Task(nn.Module, ABC):
 
     Attributes:
         monitor: the metric that chooses the best weights in validation, and ``"max"`` or ``"min"``.
-        calibrated_on: ``validation``, the images that chose the weights, or ``held-out``, images of their own.
+        calibrates_on: ``validation``, the images that chose the weights, or ``held-out``, images of their own.
         tested_on: ``own``, the classes that it was trained on, or ``all``, those too that ``data.only`` left out.
         truth: whether batches are to hold what only a simulator knows, the noise (``noise_std``), the noise-free image
             and all that was drawn (``extras``): ``useful`` where there is a simulator, ``needed``, or ``none``.
@@ -59,7 +59,7 @@ class Task(nn.Module, ABC):
 
     monitor: ClassVar[tuple[str, str]]
     truth: ClassVar[Literal["none", "useful", "needed"]] = "none"
-    calibrated_on: ClassVar[Literal["validation", "held-out"]] = "validation"
+    calibrates_on: ClassVar[Literal["validation", "held-out"]] = "validation"
     tested_on: ClassVar[Literal["own", "all"]] = "own"
 
     def __init__(self, backbone: Backbone, classes: Sequence[str]):
@@ -103,7 +103,7 @@ class Task(nn.Module, ABC):
     def calibrate(self, predictions: Sequence[Any], batches: Sequence[LensBatch]) -> None:
         """Fit buffers to predictions for images that were not trained on, after ``fit``. Nothing, where not overridden.
 
-        They are those of validation, or held out from that too, as ``calibrated_on`` says.
+        They are those of validation, or held out from that too, as ``calibrates_on`` says.
         """
 
     def judge(self, values: Mapping[str, Any]) -> None:

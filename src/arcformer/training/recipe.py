@@ -351,7 +351,7 @@ def truth_wanted(config: RunConfig) -> bool:
 
 def calibrated_apart(config: RunConfig) -> bool:
     """Whether the task is calibrated on images that are held out from validation too."""
-    return getattr(TASKS.get(config.task.name), "calibrated_on", "validation") == "held-out"
+    return getattr(TASKS.get(config.task.name), "calibrates_on", "validation") == "held-out"
 
 
 def tested_on_all(config: RunConfig) -> bool:

@@ -59,7 +59,7 @@ class Detect(Fitted, Task):
 
     monitor: ClassVar[tuple[str, str]] = ("score", "min")
     truth: ClassVar[Literal["none", "useful", "needed"]] = "useful"
-    calibrated_on: ClassVar[Literal["validation", "held-out"]] = "held-out"
+    calibrates_on: ClassVar[Literal["validation", "held-out"]] = "held-out"
     tested_on: ClassVar[Literal["own", "all"]] = "all"
     calibration: Tensor
 

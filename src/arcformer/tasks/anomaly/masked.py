@@ -80,6 +80,7 @@ class Masked(Statistic):
     def prepare(self, batches: Sequence[LensBatch]) -> None:
         self.residual.prepare(batches)
 
+    @torch.no_grad()
     def fit(self, batches: Iterable[LensBatch]) -> None:
         self.residual.fit(self.reconstruct, batches)
 

@@ -24,7 +24,8 @@ Measure = Literal["chi2", "mse"]
 Noise = Literal["learned", "known"]
 
 LEVELS = 64
-"""Steps of brightness, for each of which the noise is learned."""
+"""Steps of brightness, for each of which the variance of the noise is learned: as its root, so that faint ones are narrow.
+Between them it is interpolated, which is exact for photons."""
 
 BRIGHT = 3.0
 """Light of this many sigmas above the sky counts by half."""
@@ -63,7 +64,7 @@ class Residual(Fitted):
             )
         self.measure, self.noise_from, self.smooth, self.cells = measure, noise, smooth, cells
         self.register_buffer("range", torch.tensor([0.0, 1.0]))
-        self.register_buffer("noise", torch.zeros(0))
+        self.register_buffer("noise", torch.zeros(0, 2))
         self.typical = Gaussian(channels * cells**2 if measure == "chi2" else 0)
 
     def prepare(self, batches: Sequence[LensBatch]) -> None:
@@ -71,6 +72,10 @@ class Residual(Fitted):
         low = min(float(batch.images.min()) for batch in batches)
         high = max(float(batch.images.max()) for batch in batches)
         self.range.copy_(torch.tensor([low, max(high, low + 1e-6)]))
+
+    def forget(self) -> None:
+        """Take the noise for unknown again, as before ``fit``."""
+        self.noise = self.noise[:0]
 
     @torch.no_grad()
     def fit(self, reconstruct: Callable[[LensBatch], Tensor], batches: Iterable[LensBatch]) -> None:
@@ -112,10 +117,10 @@ class Residual(Fitted):
                 "these images do not state their noise, which task.statistic.noise = known asks for; use noise = learned"
             )
         if self.noise_from == "learned" and len(self.noise):
-            low, high = self.range
-            place = ((found - low) / (high - low) * LEVELS - 0.5).clamp(0, LEVELS - 1)
-            below = place.long().clamp(max=LEVELS - 2)
-            return torch.lerp(self.noise[below], self.noise[below + 1], place - below)
+            levels, variance = self.noise.T.contiguous()
+            below = torch.searchsorted(levels, found.contiguous()).clamp(1, len(levels) - 1) - 1
+            share = ((found - levels[below]) / (levels[below + 1] - levels[below])).clamp(0, 1)
+            return torch.lerp(variance[below], variance[below + 1], share).sqrt()
         if batch.noise_std is not None:
             return torch.where(batch.noise_std > 0, batch.noise_std, _sky(batch))
         return _sky(batch).expand_as(found)
@@ -139,19 +144,21 @@ class Residual(Fitted):
         return F.adaptive_avg_pool2d(residual * weight, self.cells).flatten(1)
 
     def _learn_noise(self, reconstruct: Callable[[LensBatch], Tensor], batches: Iterable[LensBatch]) -> None:
-        squares, counts = self.range.new_zeros(2, LEVELS, dtype=torch.float64)
         low, high = self.range
+        sums = self.range.new_zeros(3, LEVELS, dtype=torch.float64)  # of pixels, of their brightness, of r^2
         for batch in batches:
             found = reconstruct(batch)
             good = torch.ones_like(found, dtype=torch.bool) if batch.mask is None else ~batch.mask
-            step = ((found - low) / (high - low) * LEVELS).long().clamp(0, LEVELS - 1)[good]
-            square = (batch.images - found).square()[good].double()
-            squares += torch.zeros_like(squares).index_add_(0, step, square)
-            counts += torch.zeros_like(counts).index_add_(0, step, torch.ones_like(square))
-        there = (counts > 0).nonzero()[:, 0]
-        nearest = (torch.arange(LEVELS, device=there.device)[:, None] - there).abs().argmin(1)
-        variance = (squares / counts.clamp_min(1))[there][nearest]  # where no image was so bright: that of the nearest
-        self.noise = variance.sqrt().clamp_min(1e-6 * float(high - low)).to(self.noise)
+            kept = found[good].double()
+            step = (((kept - low) / (high - low)).clamp(0, 1).sqrt() * LEVELS).long().clamp(max=LEVELS - 1)
+            each = torch.stack([torch.ones_like(kept), kept, (batch.images[good] - kept).square()])
+            sums.index_add_(1, step, each)
+        count, level, square = sums[:, sums[0] > 0]
+        floor = (1e-6 * float(high - low)) ** 2
+        known = torch.stack([level / count, (square / count).clamp_min(floor)], 1)
+        if len(known) == 1:  # there is one brightness
+            known = torch.cat([known, known + known.new_tensor([float(high - low), 0.0])])
+        self.noise = known.to(self.noise)
 
 
 def _sky(batch: LensBatch) -> Tensor:
