@@ -96,8 +96,8 @@ class Task(nn.Module, ABC):
         """Fit buffers to training images, once the best weights are chosen. Nothing, where not overridden.
 
         Args:
-            batches: of ``data.fitting`` images that training may have seen, as the network sees them, but not turned. They
-                are made while they are gone through, every time anew and the same.
+            batches: of ``data.fitting`` images that training may have seen, as the network sees them, but not turned.
+                They are made while they are gone through, every time anew and the same.
         """
 
     def calibrate(self, predictions: Sequence[Any], batches: Sequence[LensBatch]) -> None:

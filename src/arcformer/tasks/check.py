@@ -119,7 +119,7 @@ def loss_follows_the_seed(make: Callable[[], Task]) -> None:
 
 
 def prediction_is_tensors(make: Callable[[], Task]) -> None:
-    """predict gives a Prediction, a dataclass of tensors that lead with B, finite or all NaN, where a task cannot tell."""
+    """predict gives a Prediction, tensors that lead with B, each finite or, where a task cannot tell, NaN all over."""
     task = make().eval()
     for images in (6, 1):
         prediction = _predict(task, example_batch(images))

@@ -55,8 +55,8 @@ class DataSection(Section):
     ``subset_seed``: which images these are; None: those of the run's seed. They do not depend on the batch size, and
     fewer are a part of more. They are made once and held in memory.
     ``validation``: how many images are simulated to validate on. A folder gives a tenth of its files, by hash.
-    ``calibration``: how many are simulated for a task that is calibrated on images of its own; of a folder these are half
-    of the files for validation.
+    ``calibration``: how many are simulated for a task that is calibrated on images of its own; of a folder these are
+    half of the files for validation.
     ``fitting``: how many training images are gone through once more by a task that fits something to them at the end.
     ``split_seed``: another seed, another split of the folder.
     ``skip_bad``: whether bad files of a folder are left out, and listed, or are an error.

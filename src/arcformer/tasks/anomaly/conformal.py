@@ -41,8 +41,8 @@ def threshold(calibration: Tensor, false_alarms: float) -> float:
     if allowed < 1:
         needed = math.ceil(1 / false_alarms - 1 - 1e-9)
         raise InputError(
-            f"{count} calibration images cannot tell a false-alarm rate of {false_alarms:g}: {needed} are needed; train "
-            "with a larger data.calibration, or ask for a higher rate"
+            f"{count} calibration images cannot tell a false-alarm rate of {false_alarms:g}: {needed} are needed; "
+            "raise data.calibration and train anew, or ask for a higher rate"
         )
     return float(calibration[count - allowed])
 

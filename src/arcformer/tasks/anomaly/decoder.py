@@ -1,4 +1,4 @@
-"""From a latent vector to an image: what all normal images have in common is in the decoder, the rest in a few numbers."""
+"""From a latent vector to an image: what normal images have in common is in the decoder, the rest in a few numbers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ RIDGE = 1e-5
 """Of the least squares, as a share of the mean of the diagonal."""
 
 
-
 class LatentDecoder(nn.Module):
     """Latent vectors (B, L) to images (B, C, H, W) of any size, cell by cell.
 
-    A perceptron is told the place of a cell and, by scales and shifts of all its layers, the latent vector; it gives the
-    pixels of the cell (pixel shuffle). There is no norm and no attention: it is smooth in the latent vector, and its
-    Jacobian, forward mode, costs L passes.
+    A perceptron is told the place of a cell and, by scales and shifts of all its layers, the latent vector; it gives
+    the pixels of the cell (pixel shuffle). There is no norm and no attention: it is smooth in the latent vector, and
+    its Jacobian, forward mode, costs L passes.
 
     Args:
         latent: L.
@@ -66,10 +65,10 @@ class LatentDecoder(nn.Module):
 class Family(Fitted):
     """A family of images: brightness times what a decoder makes of a latent vector, above a level.
 
-    image = sky + a (decoder(z) + A f(z)), a the brightness of the image. f are cosines of random combinations of z (Rahimi
-    & Recht 2007), and A, zero in training, is afterwards what makes the misses of the decoder least: a linear
-    problem, solved exactly, in memory of M (M + pixels) numbers for M features. Images are ``centred`` where they are of
-    another size than those.
+    image = sky + a (decoder(z) + A f(z)), a the brightness of the image. f are cosines of random combinations of z
+    (Rahimi & Recht 2007), and A, zero in training, is afterwards what makes the misses of the decoder least: a linear
+    problem, solved exactly, in memory of M (M + pixels) numbers for M features. Images are ``centred`` where they are
+    of another size than those.
 
     Args:
         latent: L.

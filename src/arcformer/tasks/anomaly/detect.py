@@ -1,4 +1,4 @@
-"""Detection of anomalies: what normal images are like is learned from them alone, and how rare an image is among them."""
+"""Detection of anomalies: normal images alone teach what is normal, and held-out ones how rare an image is."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from arcformer.tasks.anomaly.statistic import STATISTICS, Fitted, Scores, Statis
 from arcformer.tasks.base import TASKS, Task, TaskMetrics
 
 __all__ = ["Detect", "Detection"]
+
+DEFAULT = Component(name="reconstruction")
 
 WATCHED = 0.05
 """The false-alarm rate that validation looks at."""
@@ -68,7 +70,7 @@ class Detect(Fitted, Task):
         backbone: Backbone,
         classes: Sequence[str],
         *,
-        statistic: component(STATISTICS, "reconstruction") = Component(name="reconstruction"),  # pyright: ignore
+        statistic: component(STATISTICS, "reconstruction") = DEFAULT,  # pyright: ignore[reportInvalidTypeForm]
         contamination: float = 0.0,
     ):
         super().__init__(backbone, classes)

@@ -26,9 +26,10 @@ __all__ = ["Distilled"]
 class Distilled(FeatureStatistic):
     """How far the features of a student are from those of the backbone, its teacher, which stays as it is.
 
-    The student is another network of the same kind, whose weights are those of the teacher, mixed up. The distance is that
-    of the cells of the last feature map, each cell's features scaled to mean 0 and variance 1; ``sigmas`` is by how much it
-    exceeds what is usual at its place, in units of how it scatters there, and the score is the mean of that.
+    The student is another network of the same kind, whose weights are those of the teacher, mixed up. The distance is
+    that of the cells of the last feature map, each cell's features scaled to mean 0 and variance 1; ``sigmas`` is by
+    how much it exceeds what is usual at its place, in units of how it scatters there, and the score is the mean of
+    that.
 
     Args:
         backbone: any; best one that the run of ``init`` has trained.

@@ -28,9 +28,9 @@ LEAST = 1e-4
 class Flow(FeatureStatistic):
     """-log p of the pooled features under a flow that is trained by maximum likelihood, nats. There is no map.
 
-    The first training images give the principal axes of the features. Along the first ``components`` of them, each in units
-    of its scatter, the density is that of neural splines in coupling layers of zuko, which begins as a Gaussian; along all
-    others it is a Gaussian of one width (Tipping & Bishop 1999).
+    The first training images give the principal axes of the features. Along the first ``components`` of them, each in
+    units of its scatter, the density is that of neural splines in coupling layers of zuko, which begins as a Gaussian;
+    along all others it is a Gaussian of one width (Tipping & Bishop 1999).
 
     Args:
         backbone: any; it stays as it is.
@@ -53,7 +53,7 @@ class Flow(FeatureStatistic):
     ):
         super().__init__(backbone)
         if min(components, bins) < 2 or min(transforms, width) < 1 or backbone.dim < 2:
-            raise InputError(f"flow: {components=}, {transforms=}, {bins=}, {width=}: expected positive numbers, 2 or more")
+            raise InputError(f"flow: {components=}, {transforms=}, {bins=}, {width=}: expected more")
         dim, count = backbone.dim, min(components, backbone.dim)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("axes", torch.eye(dim)[:count].clone())

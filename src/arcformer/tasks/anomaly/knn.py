@@ -18,7 +18,7 @@ __all__ = ["Nearest", "Reservoir"]
 
 @STATISTICS.register("knn")
 class Nearest(FeatureStatistic):
-    """The distance of the pooled features from the k-th nearest of a bank of normal images, each feature in its scatter.
+    """The distance of the pooled features from the k-th nearest of a bank of normal images; features in their scatter.
 
     Memory grows with the bank, 4 D bytes for an image of D features, and never beyond ``bank`` images, which are drawn
     from all (reservoir sampling); so does the time, B * bank * D multiply-adds for B images. There is no map.

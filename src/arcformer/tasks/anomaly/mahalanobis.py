@@ -1,4 +1,4 @@
-"""How far features are from those of normal images, in units of how these scatter (Lee et al. 2018, arXiv 1807.03888)."""
+"""How far features are from those of normal images, in units of their scatter (Lee et al. 2018, arXiv 1807.03888)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from arcformer.tasks.pretrain.shown import shown
 __all__ = ["Gaussian", "Mahalanobis"]
 
 LEAST = 1e-6
-"""Least variance along an axis, as a share of the mean over axes: where features do not vary, nothing can be divided."""
+"""Least variance along an axis, as a share of the mean over axes: what does not vary cannot be divided by."""
 
 
 class Gaussian(Fitted):
@@ -50,9 +50,9 @@ class Mahalanobis(FeatureStatistic):
     """The squared Mahalanobis distance of the pooled features of every feature map, summed over maps.
 
     The covariance is shrunk after Ledoit & Wolf, so that it can be inverted with fewer images than features; it follows
-    from sums, in memory that does not grow with the images: 8 D^2 bytes for a map of D channels. ``sigmas`` is how far each
-    cell of the last map is from the mean at its place, with one covariance for all places: (d^2 - D) / sqrt(2 D), 0 on
-    average.
+    from sums, in memory that does not grow with the images: 8 D^2 bytes for a map of D channels. ``sigmas`` is how far
+    each cell of the last map is from the mean at its place, with one covariance for all places: (d^2 - D) / sqrt(2 D),
+    0 on average.
 
     Args:
         backbone: any; it stays as it is.

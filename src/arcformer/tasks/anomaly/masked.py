@@ -25,9 +25,9 @@ __all__ = ["Masked"]
 class Masked(Statistic):
     """The residual of what is hidden from a network (SimMIM), over masks that together hide every cell once.
 
-    In training ``1 / masks`` of the cells are hidden at random, in scoring the cells are dealt out to the masks once and
-    for all, and the network sees the image as often. It learns the image without noise, where the simulator gives it, else
-    the image. See ``residual.Residual`` for the score.
+    In training ``1 / masks`` of the cells are hidden at random, in scoring the cells are dealt out to the masks once
+    and for all, and the network sees the image as often. It learns the image without noise, where the simulator gives
+    it, else the image. See ``residual.Residual`` for the score.
 
     Args:
         backbone: any.

@@ -33,13 +33,13 @@ DAMPING = 1e-4
 class Reconstructed(Statistic):
     """The residual of an autoencoder; see ``residual.Residual`` for the score.
 
-    The latent vector tells how an image looks, not how bright it is: brightness is fitted, linearly. After training, what
-    the decoder misses is found by least squares (``decoder.Family``). Latent numbers beyond what the images need are held
-    where the encoder puts them, by a Gaussian about those of normal images.
+    The latent vector tells how an image looks, not how bright it is: brightness is fitted, linearly. After training,
+    what the decoder misses is found by least squares (``decoder.Family``). Latent numbers beyond what the images need
+    are held where the encoder puts them, by a Gaussian about those of normal images.
 
     It learns the image without noise, where the simulator gives it, else the image. ``vit`` of the size
-    ``autoencoder-4x4`` with ``latent = 0``, ``loss = "mse"`` and ``score = "mse"`` is the autoencoder that is usual in this
-    field, whose threshold is ``Detect.box_plot``.
+    ``autoencoder-4x4`` with ``latent = 0``, ``loss = "mse"`` and ``score = "mse"`` is the autoencoder that is usual in
+    this field, whose threshold is ``Detect.box_plot``.
 
     Args:
         backbone: the encoder.

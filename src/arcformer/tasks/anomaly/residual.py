@@ -1,4 +1,4 @@
-"""How odd what is left of an image is, once its reconstruction is taken away: in units of the noise, where there is light."""
+"""How odd what a reconstruction leaves of an image is: in units of the noise, where there is light."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Measure = Literal["chi2", "mse"]
 Noise = Literal["learned", "known"]
 
 LEVELS = 64
-"""Steps of brightness, for each of which the variance of the noise is learned: as its root, so that faint ones are narrow.
+"""Steps of brightness, for each of which the variance of the noise is learned: even in its root, narrow where faint.
 Between them it is interpolated, which is exact for photons."""
 
 BRIGHT = 3.0
@@ -34,16 +34,16 @@ BRIGHT = 3.0
 class Residual(Fitted):
     """A score and a map from images and their reconstructions.
 
-    ``chi2``: the residual r of each pixel in sigmas, less where there is no light, w r with w = s^2 / (s^2 + (3 sigma)^2)
-    and s the light of the reconstruction above its median, the sky. Smoothed by a Gaussian and put in units of its own
-    scatter again: what substructure leaves is alike over some pixels, noise is not. With ``cells`` the score is the squared
-    Mahalanobis distance of the means of w r over cells x cells parts of the image from those of normal images, with
-    Ledoit & Wolf's covariance: what the reconstruction always misses, or misses often, counts for little. With 0 it is the
-    mean of the squares, weighted by w.
+    ``chi2``: the residual r of each pixel in sigmas, less where there is no light: w r, w = s^2 / (s^2 + (3 sigma)^2)
+    with s the light of the reconstruction above its median, the sky. It is smoothed by a Gaussian and put in units of
+    its own scatter again: what substructure leaves is alike over some pixels, noise is not. The score is the mean of
+    its squares, weighted by w. With ``cells`` it is the squared Mahalanobis distance of the means of w r over cells x
+    cells parts of the image from those of normal images, with Ledoit & Wolf's covariance: what the reconstruction
+    always misses, or misses often, counts for little.
 
     The noise is ``learned``, the scatter of the residuals of normal images as it goes with the brightness of the
-    reconstruction, or ``known``, ``LensBatch.noise_std``, which all images must have then. Until it is learned it is that
-    which is known, or that of the sky. What is simulated knows it from the image without noise.
+    reconstruction, or ``known``, ``LensBatch.noise_std``, which all images must have then. Until it is learned it is
+    that which is known, or that of the sky. What is simulated knows it from the image without noise.
 
     ``mse``: the mean of r^2, and r in units of the scatter of the sky.
 
@@ -114,7 +114,7 @@ class Residual(Fitted):
         """
         if self.noise_from == "known" and batch.noise_std is None:
             raise InputError(
-                "these images do not state their noise, which task.statistic.noise = known asks for; use noise = learned"
+                "these images do not state their noise, which task.statistic.noise=known asks for; use noise=learned"
             )
         if self.noise_from == "learned" and len(self.noise):
             levels, variance = self.noise.T.contiguous()
@@ -170,7 +170,7 @@ def _sky(batch: LensBatch) -> Tensor:
 
 
 def _smoothed(residual: Tensor, weight: Tensor, width: float) -> Tensor:
-    """The residual weighted and smoothed by a Gaussian, in units in which independent unit noise still has unit scatter."""
+    """The residual weighted and smoothed by a Gaussian, in units in which independent unit noise has unit scatter."""
     if not width:
         return residual * weight.sqrt()
     half = math.ceil(3 * width)

@@ -60,7 +60,7 @@ class Statistic(Fitted, ABC):
 
     def __init__(self, backbone: Backbone):
         super().__init__()
-        self.__dict__["backbone"] = backbone  # as an attribute of a module it would be saved twice
+        object.__setattr__(self, "backbone", backbone)  # as a module of this one it would be saved twice
 
     @abstractmethod
     def score(self, batch: LensBatch) -> Scores:
