@@ -224,8 +224,9 @@ def _predicted(run: Run, samples: int | None, one: Seen) -> Predicted:
 def _map_of(prediction: Any) -> Tensor | None:
     """Where the image of a prediction is odd, if it says so."""
     sigmas = getattr(prediction, "sigmas", None)
-    known = isinstance(sigmas, Tensor) and sigmas.ndim == 3 and bool(sigmas.isfinite().any())
-    return sigmas[0].float().cpu() if known else None
+    if not isinstance(sigmas, Tensor) or sigmas.ndim != 3 or not bool(sigmas.isfinite().any()):
+        return None
+    return sigmas[0].float().cpu()
 
 
 def _picture_names(paths: Sequence[Path]) -> list[str]:

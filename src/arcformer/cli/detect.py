@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,8 +59,8 @@ def detect(
     def check(run: Run) -> None:
         check_detects(run, **rates)
 
-    extensions = {"science": science, "noise": noise, "psf": psf}
-    run, predictions = looked(folder, files, out, skip_bad, pixel_scale, centre, band=band, check=check, **extensions)
+    read: Any = {"band": band, "science": science, "noise": noise, "psf": psf}
+    run, predictions = looked(folder, files, out, skip_bad, pixel_scale, centre, check=check, **read)
     predictions, notes = decided(run, predictions, **rates)
     written = None
     if out is not None:

@@ -61,7 +61,7 @@ def predict(
 
     if samples is not None and out is None:
         raise InputError("--samples are written to a folder: name it with --out")
-    extensions = {"science": science, "noise": noise, "psf": psf}
+    extensions: Any = {"science": science, "noise": noise, "psf": psf}
     run, predictions = looked(
         folder, files, out, skip_bad, pixel_scale, centre, band=band, samples=samples, **extensions
     )

@@ -198,7 +198,8 @@ def false_discoveries(
     """
     groups = [np.asarray(p, dtype=np.float64) for p in (normal, anomalous)]
     if not all(len(group) for group in groups):
-        return (Estimate(math.nan, math.nan, math.nan),) * 2
+        unknown = Estimate(math.nan, math.nan, math.nan)
+        return unknown, unknown
     rng = np.random.default_rng(seed)
     counts = [size - round(share * size), round(share * size)]
 

@@ -111,7 +111,7 @@ def rank_correlation(first: NDArray, second: NDArray, *, level: float = 0.95) ->
     """
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return Estimate(float("nan"), float("nan"), float("nan"))
-    value = float(stats.spearmanr(first, second).statistic)
+    value = float(stats.spearmanr(first, second)[0])  # pyright: ignore[reportArgumentType]
     if len(first) < 4 or abs(value) >= 1:
         return Estimate(value, float("nan"), float("nan"))
     half = stats.norm.ppf((1 + level) / 2) * np.sqrt((1 + value**2 / 2) / (len(first) - 3))

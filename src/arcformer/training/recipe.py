@@ -45,8 +45,8 @@ class DataSection(Section):
     ``preset``: what is simulated; for a folder, its classes, their order and aliases, and the pixel scale.
     ``folder``: files to read instead, in the layout of DeepLense, or a store that ``arcformer simulate`` wrote.
     ``only``: classes of the preset that the run is about, to train, validate and test on; none named: all of them.
-    ``mixed``: a share of the simulated images that are of the other classes, unlabelled, so that it can be measured what
-    they do to what is normal; in training, validation and calibration, never in a test.
+    ``mixed``: a share of the simulated images that is of the other classes, unlabelled, so that it can be measured what
+    these do; in training, validation and calibration, never in a test.
     ``pixels``: side of the central part that is rendered; None: the whole image of the preset.
     ``psf``: a FITS file with the PSF, or a set of them, that simulated images are seen through.
     ``sources``, ``lenses``: folders of FITS stamps of galaxies that are lensed, or whose light is the lens's.

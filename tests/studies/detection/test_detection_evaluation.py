@@ -207,7 +207,8 @@ def test_what_is_known_of_images_has_one_number_each(lenses):
     total = batch.extras["point_mass"].sum(1)[batch.labels == 2]
     np.testing.assert_allclose(known["substructure_mass"][batch.labels.numpy() == 2], total)
     blind = replace(batch, extras={})
-    assert set(numbers_of(blind, trivial_features(batch))) == {*batch.target_names, "log10_flux", "log10_peak"}
+    derived = {"source_offset", "log10_flux", "log10_peak"}
+    assert set(numbers_of(blind, trivial_features(batch))) == {*batch.target_names, *derived}
 
 
 def test_what_cannot_be_evaluated_is_refused(watching, lenses):

@@ -44,11 +44,14 @@ BINS, ENOUGH = 8, 10
 SAME = 1 - 1e-6
 """Two properties with such a rank correlation are one."""
 
-RANGES = dict.fromkeys(("spearman_*", "above_*", "where_above_*"), (-1.0, 1.0)) | dict.fromkeys(
-    ("auroc*", "ap", "recall*", "flagged*", "false_alarms*", "box_plot*", "uniform_p", "fdr*", "mahalanobis_*",
-     "forest_*", "oddity_*", "where_*"),
-    (0.0, 1.0),
+SIGNED = ("spearman_*", "above_*", "where_above_*")
+
+SHARES = (
+    "auroc*", "ap", "recall*", "flagged*", "false_alarms*", "box_plot*", "uniform_p", "fdr*", "mahalanobis_*",
+    "forest_*", "oddity_*", "where_*",
 )  # fmt: skip
+
+RANGES: dict[str, tuple[float, float]] = {**dict.fromkeys(SIGNED, (-1.0, 1.0)), **dict.fromkeys(SHARES, (0.0, 1.0))}
 """Between which ends numbers lie, by shell patterns of their names."""
 
 
