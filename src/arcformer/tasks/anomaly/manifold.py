@@ -42,7 +42,8 @@ class Manifold(FeatureStatistic):
     for the score. Memory is F (F + pixels) numbers for F features, whatever the number of images, which should be
     several F.
 
-    It needs images of few degrees of freedom, in which all that varies but brightness is seen in ``components`` numbers.
+    It needs images of few degrees of freedom: all that varies, but for brightness, is to be seen in ``components``
+    numbers.
 
     Args:
         backbone: any; it is not looked at.
