@@ -89,7 +89,9 @@ class HoldsTheBackbone(Norm):
 class LooksAtTheTruth(Norm):
     def score(self, batch):
         scores = super().score(batch)
-        return Scores(scores.score + batch.extras["clean"].flatten(1).mean(1), scores.sigmas) if batch.extras else scores
+        return (
+            Scores(scores.score + batch.extras["clean"].flatten(1).mean(1), scores.sigmas) if batch.extras else scores
+        )
 
 
 def test_a_sound_statistic_passes():

@@ -7,6 +7,7 @@ from arcformer.tasks.anomaly.features import FeatureStatistic
 from arcformer.tasks.anomaly.flow import Flow
 from arcformer.tasks.anomaly.knn import Nearest
 from arcformer.tasks.anomaly.mahalanobis import Mahalanobis
+from arcformer.tasks.anomaly.manifold import Manifold
 from arcformer.tasks.anomaly.masked import Masked
 from arcformer.tasks.anomaly.reconstruction import Reconstructed
 from arcformer.tasks.anomaly.statistic import STATISTICS, Scores, Statistic
@@ -19,6 +20,7 @@ __all__ = [
     "FeatureStatistic",
     "Flow",
     "Mahalanobis",
+    "Manifold",
     "Masked",
     "Nearest",
     "Reconstructed",

@@ -128,7 +128,7 @@ class Family(Fitted):
         variances = variances.clamp_min(PINNED**2 * float(variances[-1]) + 1e-12)
         self.mean = moments.mean.to(self.mean)
         self.scale = variances[-1].sqrt().to(self.scale)
-        self.precision = ((axes / variances) @ axes.T).to(self.precision)
+        self.precision = ((axes / variances) @ axes.T).to(self.precision).contiguous()
 
     def prior(self) -> tuple[Tensor, Tensor]:
         """Mean and inverse covariance of brightness and latent vector; of the brightness nothing is known."""
@@ -146,6 +146,7 @@ class Family(Fitted):
         unit = torch.eye(self.features, dtype=torch.float64, device=self.mean.device)
         level = square.diagonal().mean()
         self.missed = torch.linalg.solve(square + RIDGE * level * unit, product).unflatten(1, shape).to(self.missed)
+        self.missed = self.missed.contiguous()
 
     def _told(self, z: Tensor) -> Tensor:
         """f (B, M)."""
