@@ -14,7 +14,10 @@ from shell import SIMULATED, SMALL, Command
 from arcformer.cli import main
 from arcformer.sim.render import simulate
 
-DETECTING = ("task.name=detect", "data.only=no_sub", "data.calibration=150", "data.fitting=48")
+DETECTING = (
+    "task.name=detect", "task.statistic=mahalanobis", "training.steps=0", "data.only=no_sub", "data.calibration=150",
+    "data.fitting=48",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +91,6 @@ def test_a_catalogue_too_large_for_its_calibration_is_told(arcformer: Command, d
         (["detect", "RUN", "lenses", "--fdr", "0"], "a share between 0 and 1, got 0"),
         (["detect", "RUN", "nowhere"], "nowhere: no such file or folder"),
         (["detect", "RUN", "lenses", "--out", "lenses"], "lenses holds something else"),
-        (["train", "--out", "r", "data.mixed=0.1"], "set only, and no folder"),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )
