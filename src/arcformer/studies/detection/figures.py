@@ -68,11 +68,13 @@ def histogram(evaluation: DetectionEvaluation) -> Figure:
     low, high = np.quantile(scores, [0.001, 0.995])
     known = [value for value in evaluation.thresholds.values() if math.isfinite(value)]
     high = max(high, *known) if known else high
-    edges = np.linspace(low, high + 1e-9 * max(1.0, abs(high)), 61)
+    high += 1e-9 * max(1.0, abs(high))
+    wide = low > 0 and high > DECADES * low
+    edges = np.geomspace(low, high, 61) if wide else np.linspace(low, high, 61)
     with figure(2.2 * SQUARE, SQUARE) as drawn:
         axes = drawn.subplots()
         for k, name in enumerate(evaluation.classes):
-            own = scores[evaluation.labels == k].clip(edges[0], edges[-1])  # what lies beyond is in the last bar
+            own = scores[evaluation.labels == k].clip(edges[0], edges[-1])  # what lies beyond is in the outer bars
             if len(own):
                 counts = np.histogram(own, edges)[0] / len(own)
                 fill = name in evaluation.normal
@@ -84,7 +86,7 @@ def histogram(evaluation: DetectionEvaluation) -> Figure:
         ):
             if math.isfinite(threshold):
                 axes.axvline(threshold, color=BLACK, linewidth=1.1, dashes=dashes, label=name)
-        axes.set(xlabel="score", ylabel="share of the class")
+        axes.set(xlabel="score", ylabel="share of the class", xscale="log" if wide else "linear")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return drawn
 
@@ -116,7 +118,7 @@ def curves(evaluation: DetectionEvaluation) -> Figure:
                 ylim=(0, 1.02),
                 xscale="log" if wide else "linear",
             )
-        grid[0, 0].legend(loc="upper left")
+        drawn.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
         for axes in grid[:, 0]:
             axes.set_ylabel("recall")
     return drawn
