@@ -76,7 +76,7 @@ def component(registry: Registry[Any], default: str) -> Any:
             options = schema.model_validate(value.options)
         except ValidationError as error:
             raise _BadOptions(error, schema) from None
-        return Component(name=value.name, **options.model_dump())
+        return Component(name=value.name, **{option: getattr(options, option) for option in schema.model_fields})
 
     return Annotated[Component, BeforeValidator(name), AfterValidator(resolve)]
 
@@ -88,7 +88,7 @@ def listed(value: Any) -> Any:
 
 def options_of(cls: Any) -> type[Section]:
     """The keyword-only parameters of a constructor as a section: their names, types and defaults."""
-    hints = typing.get_type_hints(cls.__init__ if inspect.isclass(cls) else cls)
+    hints = typing.get_type_hints(cls.__init__ if inspect.isclass(cls) else cls, include_extras=True)
     parameters = inspect.signature(cls).parameters.values()
     chosen = {
         p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)

@@ -21,7 +21,7 @@ from arcformer.errors import InputError
 from arcformer.metrics import CENTRAL, tails
 from arcformer.seen import Seen, device_of, through
 from arcformer.sim.presets import PRESETS, Preset
-from arcformer.studies.pictures import portrait
+from arcformer.studies.pictures import portrait, sigma_layer
 from arcformer.studies.predictive import describes, predictive
 from arcformer.studies.predictive import picture as predictive_picture
 from arcformer.studies.style import png
@@ -46,37 +46,52 @@ class Predicted:
         path: the file.
         image: a batch of one, cropped about the lens and resampled as the network sees it, but in the file's own unit.
         seen: the same in the range of the transform, as the network sees it.
-        row: ``path``; the columns of ``Task.table``; ``centre_y`` and ``centre_x``, where the lens is in pixels of the
-            file, 0 in the middle of the first; ``pixel_scale`` of the file, arcsec, empty where unknown; ``notes``.
+        says: what the run says of it: the columns of ``Task.table``.
+        place: ``centre_y`` and ``centre_x``, where the lens is in pixels of the file, 0 in the middle of the first;
+            ``pixel_scale`` of the file, arcsec, empty where unknown.
         notes: what to know before believing the numbers; none where all is as in training.
         posterior: of a run that estimates targets, samples (S,) of each by name; a row of them belongs together.
         preset: that the run was trained on.
+        sigmas: of a run that detects anomalies, where the image is odd, (H, W); None where it does not say.
     """
 
     path: Path
     image: LensBatch
     seen: LensBatch
-    row: dict[str, str | float]
+    says: dict[str, str | float]
+    place: dict[str, str | float]
     notes: tuple[str, ...]
     posterior: Mapping[str, Tensor]
     preset: Preset
+    sigmas: Tensor | None = None
+
+    @property
+    def row(self) -> dict[str, str | float]:
+        """``path``, what the run says, the place, and ``notes``."""
+        return {"path": str(self.path), **self.says, **self.place, "notes": "; ".join(self.notes)}
 
     @property
     def probabilities(self) -> dict[str, float]:
         """Of each class; empty for a task without classes."""
-        return {name[2:]: float(value) for name, value in self.row.items() if name.startswith("p_")}
+        if "class" not in self.says:
+            return {}
+        return {name[2:]: float(value) for name, value in self.says.items() if name.startswith("p_")}
 
     def picture(self) -> bytes:
         """What the network sees, and what it says, as the content of a PNG file.
 
-        Where lens and source are estimated, also the lenses that it may be, rendered anew, and what is left.
+        Where lens and source are estimated, also the lenses that it may be, rendered anew, and what is left; of a run
+        that detects anomalies, where they are.
         """
         scale = self.image.pixel_scale
         if describes(self.posterior) and scale is not None and bool(scale.isfinite()):
             return png(predictive_picture(predictive(self.image, self.posterior, self.preset)))
         quantiles = {name: values.quantile(values.new_tensor(SAID)) for name, values in self.posterior.items()}
         said = ["{} {:.3g} [{:.3g}, {:.3g}]".format(name, *ends.tolist()) for name, ends in quantiles.items()]
-        return png(portrait(self.image, self.probabilities or None, caption=", ".join(said)))
+        if self.sigmas is not None:
+            said = [f"{name} {_number(value, 3)}" for name, value in self.says.items() if value != ""]
+        maps = () if self.sigmas is None else (sigma_layer(self.sigmas[None]),)
+        return png(portrait(self.image, self.probabilities or None, maps, caption=", ".join(said)))
 
 
 @dataclass(frozen=True)
@@ -198,14 +213,20 @@ def _predicted(run: Run, samples: int | None, one: Seen) -> Predicted:
     if isinstance(task, Estimator):
         drawn = prediction.samples if samples is None else task.posterior(seen, samples)
         posterior = dict(zip(task.targets, drawn[0].float().cpu().T, strict=True))
-    table = {name: column[0] for name, column in run.task.table(prediction).items()}
+    says = {name: column[0] for name, column in run.task.table(prediction).items()}
     y, x = (round(at, 2) for at in one.centre)
     scale = "" if isnan(one.pixel_scale) else float(f"{one.pixel_scale:.6g}")
     preset = PRESETS.get(run.config.data.preset)
-    place = {"centre_y": y, "centre_x": x, "pixel_scale": scale, "notes": "; ".join(one.notes)}
-    return Predicted(
-        one.path, one.image, one.seen, {"path": str(one.path)} | table | place, one.notes, posterior, preset
-    )
+    place = {"centre_y": y, "centre_x": x, "pixel_scale": scale}
+    return Predicted(one.path, one.image, one.seen, says, place, one.notes, posterior, preset, _map_of(prediction))
+
+
+def _map_of(prediction: Any) -> Tensor | None:
+    """Where the image of a prediction is odd, if it says so."""
+    sigmas = getattr(prediction, "sigmas", None)
+    if not isinstance(sigmas, Tensor) or sigmas.ndim != 3 or not bool(sigmas.isfinite().any()):
+        return None
+    return sigmas[0].float().cpu()
 
 
 def _picture_names(paths: Sequence[Path]) -> list[str]:
@@ -240,5 +261,5 @@ def _pictures_in(table: Path) -> set[str]:
         return set()
 
 
-def _number(value: str | float) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _number(value: str | float, digits: int = 6) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)

@@ -30,6 +30,7 @@ def test_the_verbs_are_those_that_are_documented() -> None:
         "evaluate",
         "study",
         "predict",
+        "detect",
         "population",
         "explain",
         "embed",

@@ -16,7 +16,7 @@ from arcformer.sim.cosmology import Geometry
 from arcformer.sim.galaxies import Galaxy
 from arcformer.sim.presets import PRESETS
 from arcformer.sim.priors import Fixed
-from arcformer.sim.render import draw
+from arcformer.sim.render import draw, simulate
 
 MODELS = ("deeplense/model-1", "deeplense/model-2", "deeplense/model-3")
 NO_SUB, CDM, AXION = range(3)
@@ -141,3 +141,34 @@ def test_what_cannot_be_a_preset_is_refused():
         Geometry(z_lens=1.0, z_source=0.5)
     with pytest.raises(InputError, match="either amplitude or magnitude"):
         Galaxy(*[Fixed(0.0)] * 6)
+
+
+def test_a_mixture_holds_its_share_and_leaves_the_rest_as_it_is():
+    plain, mixed = PRESETS.get("deeplense/model-2"), PRESETS.get("deeplense/model-2").mixed(["no_sub"], 0.25)
+    assert mixed.classes == ("no_sub",)
+    assert mixed.targets == plain.of_classes(["no_sub"]).targets
+    batch = simulate(mixed, 2000, seed=4, pixels=8, compiled=False)
+    others = batch.extras["point_count"] > 0
+    assert float(others.float().mean()) == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 2000) ** 0.5)
+    sizes = set(batch.extras["point_count"].tolist())
+    assert sizes == {0, 25, 100}  # and of either about as many
+    assert int((batch.extras["point_count"] == 25).sum()) == pytest.approx(250, abs=60)
+    alone = simulate(plain.of_classes(["no_sub"]), 2000, seed=4, pixels=8, compiled=False)
+    assert torch.equal(batch.images[~others], alone.images[~others])
+    assert not torch.equal(batch.images[others], alone.images[others])
+
+
+def test_a_mixture_of_nothing_is_refused():
+    preset = PRESETS.get("deeplense/model-2")
+    for names, share in ((["no_sub"], 0.0), (["no_sub"], 1.0), (list(preset.classes), 0.1)):
+        with pytest.raises(InputError, match="a mixture of"):
+            preset.mixed(names, share)
+
+
+def test_populations_of_other_kinds_can_be_mixed():
+    batch = simulate(PRESETS.get("corrected/model-2").mixed(["no_sub"], 0.6), 60, seed=1, pixels=16, compiled=False)
+    lines, halos = (batch.extras[f"{kind}_count"] > 0 for kind in ("line", "subhalo"))
+    assert bool(lines.any())
+    assert bool(halos.any())
+    assert not bool((lines & halos).any())
+    assert bool(batch.images.isfinite().all())

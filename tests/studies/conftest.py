@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from arcformer.batch import LensBatch
 from arcformer.data.transforms import Transform, TransformSection
-from arcformer.studies import conduct
-from arcformer.studies.regression import baseline
+from arcformer.studies import conduct, training_images
 
 CLASSES = ("no_sub", "cdm", "axion")
 
@@ -133,7 +132,7 @@ def source() -> type[Batches]:
 def measured(run: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SimpleNamespace, LensBatch]]:
     """``measured(count, ...)``: a run with such posteriors, its training images at hand, and images to test it on."""
     training = with_targets(make_rings(240, seed=5), seed=5)
-    monkeypatch.setattr(baseline, "open_sources", lambda *_: (Batches(training[:100], training[100:]), None))
+    monkeypatch.setattr(training_images, "open_sources", lambda *_: (Batches(training[:100], training[100:]), None))
 
     def made(count: int, **options: Any) -> tuple[SimpleNamespace, LensBatch]:
         batch = with_targets(make_rings(count))

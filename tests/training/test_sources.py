@@ -14,7 +14,7 @@ from arcformer.data.store import write_store
 from arcformer.errors import InputError
 from arcformer.training import RunConfig
 from arcformer.training.recipe import check_trainable
-from arcformer.training.sources import open_labelled, open_sources, open_test, split_files
+from arcformer.training.sources import open_calibration, open_labelled, open_sources, open_test, split_files
 
 COUNT = 60
 TASK = ["task.name=regress"]
@@ -263,3 +263,48 @@ def test_what_images_lack_of_what_is_to_be_learned_is_said_first(
     if target.startswith("log10"):
         run = config(*TASK, f'task.targets=["{target}"]', "data.only=axion", *where)
         check_trainable(run) if data == "simulated" else split_files(run, tmp_path / "split.json")
+
+
+DETECTING = ("data.only=no_sub", "task=detect")
+
+
+def test_others_stand_among_training_images_as_asked_and_a_test_has_them_apart() -> None:
+    run = config(*DETECTING, "data.mixed=0.5", "data.pixels=8", "training.batch_size=60")
+    for source in (*open_sources(run, Path("unused")), open_calibration(run, Path("unused"))):
+        batch = source.batch(0)
+        assert batch.classes == ("no_sub",)
+        assert 0.2 < float((batch.extras["point_count"] > 0).float().mean()) < 0.8
+    test = open_test(run, Path("unused"), count=60, seed=0).batch(0)
+    assert test.classes == ("no_sub", "cdm", "axion")
+    assert test.labels is not None
+    assert test.labels.bincount().tolist() == [20, 20, 20]
+    assert bool(((test.extras["point_count"] > 0) == (test.labels > 0)).all())
+
+
+@pytest.mark.parametrize(
+    "overrides", [["data.mixed=0.1"], ["data.mixed=1.0", *DETECTING], ['data.only=["no_sub","cdm","axion"]']]
+)
+def test_a_mixture_of_nothing_is_a_fault_of_the_configuration(overrides: list[str]) -> None:
+    with pytest.raises(InputError, match="mixed"):
+        config("data.mixed=0.1", *overrides)
+
+
+@pytest.mark.parametrize("kind", ["store", "files"])
+def test_what_detects_is_tested_on_what_it_was_not_trained_on(
+    kind: str, store: Path, files: Path, tmp_path: Path
+) -> None:
+    folder = {"store": store, "files": files}[kind]
+    run = config(*DETECTING, f"data.folder={folder}")
+    split_files(run, tmp_path / "split.json")
+    parts = json.loads((tmp_path / "split.json").read_text())
+    test = open_test(run, tmp_path / "split.json", count=1, seed=0)
+    assert test.classes == ("no_sub", "cdm", "axion")
+    batches = [test.batch(k) for k in range(test.batches or 0)]
+    names = [name for batch in batches for name in batch.ids]
+    labels = torch.cat([batch.labels for batch in batches if batch.labels is not None])
+    assert not set(names) & {name for part in ("train", "validation", "calibration") for name in parts[part]}
+    every = open_labelled(run, folder)
+    assert len(every) == COUNT
+    assert every.classes == test.classes
+    there = torch.cat([batch.labels for k in range(every.batches) if (batch := every.batch(k)).labels is not None])
+    assert labels.bincount().tolist() == [len(parts["test"]), *there.bincount().tolist()[1:]]

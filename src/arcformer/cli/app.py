@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from arcformer.cli.detect import detect
 from arcformer.cli.doctor import doctor
 from arcformer.cli.embed import embed
 from arcformer.cli.evaluate import evaluate
@@ -32,6 +33,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     evaluate,
     study,
     predict,
+    detect,
     population,
     explain,
     embed,

@@ -25,9 +25,6 @@ __all__ = ["evaluate"]
 COUNT, SEED = 3000, 1
 TEST = "test"
 
-PLACE = ("path", "centre_y", "centre_x", "pixel_scale", "notes")
-"""Columns of a prediction that are no result."""
-
 
 def evaluate(
     context: typer.Context,
@@ -103,6 +100,8 @@ def _named(references: list[str]) -> dict[str, Path]:
 def _test(run: Run, count: int | None, seed: int) -> tuple[BatchSource, str]:
     """The images of the test and what they are in words."""
     from arcformer.data.simulated import SimulatedBatches
+    from arcformer.sim.presets import PRESETS
+    from arcformer.training.recipe import tested_on_all
     from arcformer.training.sources import open_test
 
     data = run.config.data
@@ -111,9 +110,11 @@ def _test(run: Run, count: int | None, seed: int) -> tuple[BatchSource, str]:
     count = COUNT if count is None else count
     source = open_test(run.config, run.folder / "split.json", count=count, seed=seed)
     if isinstance(source, SimulatedBatches):
-        what = f"{data.preset} ({' and '.join(data.classes)} alone)" if data.only else data.preset
+        alone = source.classes != PRESETS.get(data.preset).classes
+        what = f"{data.preset} ({' and '.join(source.classes)} alone)" if alone else data.preset
         return source, f"{count:,} simulated images of {what} (seed {seed})"
-    return source, f"the {len(source):,} images in {data.folder} that were kept for the test"
+    kept = f"{len(source):,} images in {data.folder} that were"
+    return source, f"the {kept} {'not trained on' if tested_on_all(run.config) else 'kept for the test'}"
 
 
 def _reference(run: Run, name: str, folder: Path, skip_bad: bool) -> FolderBatches | StoredBatches:
@@ -145,4 +146,4 @@ def _shown(run: Run, paths: list[Path], skip_bad: bool, pixel_scale: float | Non
 
 def _says(found: Predicted) -> dict[str, str | float]:
     """What the run says of an image: probabilities of classes, or else the columns of its task."""
-    return dict(found.probabilities) or {name: value for name, value in found.row.items() if name not in PLACE}
+    return dict(found.probabilities) or dict(found.says)

@@ -190,4 +190,8 @@ def spelled(annotation: Any) -> str:
 
 def spelled_value(value: Any) -> str:
     """A default as a run file has it; TOML has no null, and leaving a field out means none."""
+    from arcformer.config import Component
+
+    if isinstance(value, Component):
+        return value.name
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

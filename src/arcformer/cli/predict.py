@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +48,8 @@ def predict(
     They are FITS, HDF5, npy, png or jpg. Each is cropped about its lens and resampled to the pixels that the network
     was trained on. A note says where an image is unlike all that the network has seen: take its numbers for what they
     are worth. On a terminal the result is a table, otherwise CSV. A run of regress gives mean, low and high of each
-    target, of the central 68 %; where it estimates the lens, the picture has it rendered anew, and what is left.
+    target, of the central 68 %; where it estimates the lens, the picture has it rendered anew, and what is left. A run
+    of detect gives scores and p-values, and pictures of where: see arcformer detect.
 
     Example:
       arcformer predict run lens.fits --out predicted
@@ -60,7 +61,7 @@ def predict(
 
     if samples is not None and out is None:
         raise InputError("--samples are written to a folder: name it with --out")
-    extensions = {"science": science, "noise": noise, "psf": psf}
+    extensions: Any = {"science": science, "noise": noise, "psf": psf}
     run, predictions = looked(
         folder, files, out, skip_bad, pixel_scale, centre, band=band, samples=samples, **extensions
     )
@@ -82,12 +83,16 @@ def looked(
     *,
     band: str | None,
     samples: int | None = None,
+    check: Callable[[Run], None] = lambda run: None,
     **extensions: str | None,
 ) -> tuple[Run, Predictions]:
     """A run, on the device that is there, and what it says about files, with options as they stand on a command line.
 
+    ``check`` sees the run before any file is read.
+
     Raises:
-        InputError: for faulty options, a run that is not one, an ``out`` that must not be written to, a bad file.
+        InputError: for faulty options, a run that is not one, an ``out`` that must not be written to, a bad file, and
+            what ``check`` raises.
     """
     from arcformer.predict import check_folder, predict
     from arcformer.progress import track
@@ -96,6 +101,7 @@ def looked(
     if out is not None:
         check_folder(out)
     run = opened(folder)
+    check(run)
     options |= {"skip_bad": skip_bad, "samples": samples, "progress": lambda paths: track(paths, "predicting")}
     return run, predict(run, files, **options)
 

@@ -62,6 +62,7 @@ def scan(
     classes: Sequence[str] = (),
     aliases: Mapping[str, str] | None = None,
     only: Sequence[str] = (),
+    loose: str | None = None,
 ) -> Catalogue:
     """The images below ``root`` and their classes, by the names of their folders.
 
@@ -71,10 +72,12 @@ def scan(
             taken, without labels.
         aliases: other names of class folders, as ``{"sphere": "cdm"}``. Upper and lower case are the same.
         only: the classes whose images are taken, and the only ones that labels count; none: all of ``classes``.
+        loose: the class of images beside class folders; None: there must be none, unless there is but one class to be
+            taken.
 
     Raises:
-        InputError: no such folder; a folder with images that is no class; images beside class folders, unless there
-            is but one class to be taken; no image at all, or none of ``only``.
+        InputError: no such folder; a folder with images that is no class; images beside class folders of which nobody
+            says the class; no image at all, or none of ``only``.
     """
     root = Path(root)
     if not root.is_dir():
@@ -85,7 +88,7 @@ def scan(
     if not classes:
         return Catalogue(root, tuple(paths), junk=junk)
     kept = tuple(name for name in classes if name in only or not only)
-    named = _classes_of(root, paths, classes, aliases or {}, loose=kept[0] if len(kept) == 1 else None)
+    named = _classes_of(root, paths, classes, aliases or {}, loose or (kept[0] if len(kept) == 1 else None))
     others = {name: named.count(name) for name in classes if name not in kept and name in named}
     rows = [row for row, name in enumerate(named) if name in kept]
     if not rows:

@@ -2,7 +2,16 @@
 
 from arcformer.metrics.classification import ClassificationReport, ClassReport, classification_report
 from arcformer.metrics.contrast import NTXent, nt_xent
-from arcformer.metrics.intervals import Estimate, bootstrap, from_rows, mean, wilson
+from arcformer.metrics.detection import detection_report
+from arcformer.metrics.intervals import (
+    Estimate,
+    bootstrap,
+    clopper_pearson,
+    from_rows,
+    mean,
+    rank_correlation,
+    wilson,
+)
 from arcformer.metrics.likelihood import NegativeLogLikelihood
 from arcformer.metrics.posterior import (
     CENTRAL,
@@ -39,11 +48,14 @@ __all__ = [
     "Tarp",
     "bootstrap",
     "classification_report",
+    "clopper_pearson",
     "coverage",
+    "detection_report",
     "flatness",
     "from_rows",
     "mean",
     "nt_xent",
+    "rank_correlation",
     "ranks",
     "sharpness",
     "tails",

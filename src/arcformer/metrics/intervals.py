@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap intervals for any metric, Wilson intervals for proportions.
+"""How sure a number is: bootstrap intervals for any metric, Wilson or exact intervals for proportions.
 
 A bootstrap replaces the test set by sets of as many images drawn from it with replacement. That is the same as
 weighting each image by how often it was drawn, and metrics that take weights do thousands of resamples as array
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["Estimate", "bootstrap", "from_rows", "mean", "wilson"]
+__all__ = ["Estimate", "bootstrap", "clopper_pearson", "from_rows", "mean", "rank_correlation", "wilson"]
 
 WeightedMetrics = Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]]
 """Weights (R, N) to named values (R,)."""
@@ -92,10 +93,29 @@ def from_rows(
 
 def wilson(successes: int, trials: int, *, level: float = 0.95) -> Estimate:
     """A proportion with its Wilson score interval (Wilson 1927); NaN in [0, 1] without trials."""
-    if trials == 0:
-        return Estimate(float("nan"), 0.0, 1.0)
-    ends = stats.binomtest(successes, trials).proportion_ci(level, method="wilson")
-    return Estimate(successes / trials, float(ends.low), float(ends.high))
+    return _proportion(successes, trials, level, "wilson")
+
+
+def clopper_pearson(successes: int, trials: int, *, level: float = 0.95) -> Estimate:
+    """A proportion with its exact binomial interval (Clopper and Pearson 1934); NaN in [0, 1] without trials.
+
+    It holds the truth at least as often as it says, however rare the successes: for rates that are promised.
+    """
+    return _proportion(successes, trials, level, "exact")
+
+
+def rank_correlation(first: NDArray, second: NDArray, *, level: float = 0.95) -> Estimate:
+    """Spearman's correlation of two columns (N,), with the interval of Bonett and Wright (2000, Psychometrika 65, 23).
+
+    NaN where one of them never varies, and without an interval of fewer than four rows.
+    """
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    value = float(stats.spearmanr(first, second)[0])  # pyright: ignore[reportArgumentType]
+    if len(first) < 4 or abs(value) >= 1:
+        return Estimate(value, float("nan"), float("nan"))
+    half = stats.norm.ppf((1 + level) / 2) * np.sqrt((1 + value**2 / 2) / (len(first) - 3))
+    return Estimate(value, float(np.tanh(np.arctanh(value) - half)), float(np.tanh(np.arctanh(value) + half)))
 
 
 def mean(values: Sequence[float], *, level: float = 0.95, within: tuple[float, float] = (-np.inf, np.inf)) -> Estimate:
@@ -115,6 +135,13 @@ def mean(values: Sequence[float], *, level: float = 0.95, within: tuple[float, f
     half = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
     low, high = within
     return Estimate(centre, max(centre - half, low), min(centre + half, high))
+
+
+def _proportion(successes: int, trials: int, level: float, method: Literal["wilson", "exact"]) -> Estimate:
+    if trials == 0:
+        return Estimate(float("nan"), 0.0, 1.0)
+    ends = stats.binomtest(successes, trials).proportion_ci(level, method=method)
+    return Estimate(successes / trials, float(ends.low), float(ends.high))
 
 
 def _counts(rng: np.random.Generator, resamples: int, rows: int) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from arcformer.sim.galaxies import Galaxy, Stamps
 from arcformer.sim.instrument import Instrument
 from arcformer.sim.parameters import TARGETS, drawn_as
 from arcformer.sim.priors import NOTHING, ONE, Prior
-from arcformer.sim.substructure import Population
+from arcformer.sim.substructure import Mixture, Population
 
 __all__ = ["MACROMODEL", "PRESETS", "Lens", "Preset", "register"]
 
@@ -153,6 +153,17 @@ class Preset:
         kept = {name: population for name, population in self.populations.items() if name in names}
         aliases = {alias: name for alias, name in self.aliases.items() if name in kept}
         return replace(self, populations=kept, aliases=aliases)
+
+    def mixed(self, names: Sequence[str], share: float) -> Preset:
+        """The preset with these classes alone, among each of which stands a ``share`` of lenses of all its others.
+
+        Raises:
+            InputError: a class that it has not, no others, or a share that is none.
+        """
+        kept = self.of_classes(names)
+        others = tuple(population for name, population in self.populations.items() if name not in kept.populations)
+        populations = {name: Mixture(own, others, share) for name, own in kept.populations.items()}
+        return replace(kept, populations=populations)
 
     def central(self, pixels: int | None) -> int:
         """The side of a central part of the images; raises ``InputError`` for one that is no part, or not central."""

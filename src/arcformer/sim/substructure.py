@@ -21,6 +21,7 @@ from arcformer.sim.halos import concentration
 from arcformer.sim.priors import LogUniform, PowerLaw, Prior, Uniform
 
 __all__ = [
+    "Mixture",
     "NoSubstructure",
     "PointMassSubhalos",
     "Population",
@@ -63,6 +64,47 @@ class NoSubstructure:
 
     def draw(self, lens: Lens, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
         return {}
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A population with a ``share`` of lenses of other ones, of each as many, that nothing tells from the rest.
+
+    What only they have, as a mass of the axion, is not given: it would say which they are.
+    """
+
+    main: Population
+    others: tuple[Population, ...]
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1 or not self.others:
+            raise InputError(f"a mixture of {len(self.others)} others, {self.share:g} of all: expected some, in (0, 1)")
+
+    @property
+    def tables(self) -> Mapping[str, int]:
+        each = [population.tables for population in (self.main, *self.others)]
+        kinds = dict.fromkeys(kind for tables in each for kind in tables)
+        return {kind: max(tables.get(kind, 0) for tables in each) for kind in kinds}
+
+    def draw(self, lens: Lens, generator: Generator, geometry: Geometry) -> dict[str, Tensor]:
+        count = len(lens["theta_E"])
+        place = torch.rand(count, generator=generator, dtype=torch.float64)
+        which = torch.where(place < self.share, 1 + (place / self.share * len(self.others)).long(), 0)
+        found = {f"{kind}_count": torch.zeros(count, dtype=torch.int64) for kind in self.tables}
+        for index, population in enumerate((self.main, *self.others)):
+            drawn = population.draw(lens, generator, geometry)
+            for name, values in drawn.items():
+                kind = name.partition("_")[0]
+                if kind not in self.tables:
+                    continue
+                rows = which == index
+                if name == f"{kind}_count":
+                    found[name][rows] = values[rows]
+                else:
+                    room = torch.zeros(count, self.tables[kind], dtype=torch.float64)
+                    found.setdefault(name, room)[rows, : values.shape[1]] = values[rows]
+        return found
 
 
 @dataclass(frozen=True)

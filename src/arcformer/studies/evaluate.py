@@ -16,6 +16,7 @@ from arcformer.data.source import BatchSource
 from arcformer.errors import InputError
 from arcformer.progress import track, working
 from arcformer.studies.classification.evaluation import ClassGathering
+from arcformer.studies.detection.evaluation import DetectionGathering
 from arcformer.studies.evaluation import PICTURED, Evaluation, Gathering
 from arcformer.studies.regression.evaluation import PosteriorGathering
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "evaluate", "told_by"]
 
-KINDS: tuple[type[Gathering], ...] = (ClassGathering, PosteriorGathering)
+KINDS: tuple[type[Gathering], ...] = (ClassGathering, PosteriorGathering, DetectionGathering)
 """All that a prediction can be measured as. The first that suits it is taken."""
 
 

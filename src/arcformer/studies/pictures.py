@@ -29,12 +29,16 @@ __all__ = [
     "image_grid",
     "light_layer",
     "portrait",
+    "sigma_layer",
     "signed_layer",
 ]
 
 BRIGHTNESS, SIGNED, AMOUNT = "inferno", "RdBu_r", "viridis"
 FAINTEST = 3e-3
 """The stretch turns linear at this share of the peak, if not at a brighter noise."""
+
+LEAST_SIGMAS = 5.0
+"""A map of sigmas is drawn as far as this at least."""
 
 SIDE = 1.45
 """Of a picture in a grid, inches."""
@@ -82,6 +86,14 @@ def signed_layer(planes: Tensor, label: str) -> Layer:
     """Planes (B, H, W) that speak for something or against it: white is zero."""
     most = max(float(planes.abs().max()), 1e-12)
     return Layer(planes.float().cpu(), label, CenteredNorm(halfrange=most), SIGNED)
+
+
+def sigma_layer(planes: Tensor, label: str = "sigmas") -> Layer:
+    """Planes (B, H, W) in standard deviations: white is zero, and what noise alone does stays pale."""
+    size = planes.abs()
+    size = size[size.isfinite()]
+    most = float(size.kthvalue(max(1, round(0.999 * len(size)))).values) if len(size) else 0.0
+    return Layer(planes.float().cpu(), label, CenteredNorm(halfrange=max(most, LEAST_SIGMAS)), SIGNED)
 
 
 def image_grid(batch: LensBatch, behind: Sequence[Layer] = ()) -> Figure:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from arcformer.metrics import Estimate
 
-__all__ = ["signed", "with_interval"]
+__all__ = ["listed", "signed", "with_interval"]
 
 LARGE = 1e5
 """From here on numbers are written with a power of ten."""
@@ -25,6 +26,11 @@ def with_interval(estimate: Estimate) -> str:
 def signed(estimate: Estimate) -> str:
     """``+0.100 [+0.050, +0.150]``, of a difference."""
     return _written(estimate, "+")
+
+
+def listed(parts: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _written(estimate: Estimate, sign: str) -> str:

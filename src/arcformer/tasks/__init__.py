@@ -1,7 +1,8 @@
 """What networks are trained for. Importing this package registers every task of the library."""
 
 from arcformer.tasks import pretrain
-from arcformer.tasks.base import TASKS, Estimator, Prediction, Task, TaskMetrics
+from arcformer.tasks.anomaly import Detect, Detection
+from arcformer.tasks.base import TASKS, Detector, Estimator, Prediction, Task, TaskMetrics
 from arcformer.tasks.classify import Classify, ClassPrediction
 from arcformer.tasks.regress import Posterior, Regress
 
@@ -9,6 +10,9 @@ __all__ = [
     "TASKS",
     "ClassPrediction",
     "Classify",
+    "Detect",
+    "Detection",
+    "Detector",
     "Estimator",
     "Posterior",
     "Prediction",

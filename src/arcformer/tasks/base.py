@@ -19,7 +19,7 @@ from arcformer.batch import LensBatch
 from arcformer.models import Backbone
 from arcformer.registry import Registry
 
-__all__ = ["TASKS", "Estimator", "Prediction", "Task", "TaskMetrics"]
+__all__ = ["TASKS", "Detector", "Estimator", "Prediction", "Task", "TaskMetrics"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Task(nn.Module, ABC):
 
     Attributes:
         monitor: the metric that chooses the best weights in validation, and ``"max"`` or ``"min"``.
+        calibrates_on: ``validation``, the images that chose the weights, or ``held-out``, images of their own.
+        tested_on: ``own``, the classes that it was trained on, or ``all``, those too that ``data.only`` left out.
         truth: whether batches are to hold what only a simulator knows, the noise (``noise_std``), the noise-free image
             and all that was drawn (``extras``): ``useful`` where there is a simulator, ``needed``, or ``none``.
         backbone: the backbone.
@@ -57,6 +59,8 @@ class Task(nn.Module, ABC):
 
     monitor: ClassVar[tuple[str, str]]
     truth: ClassVar[Literal["none", "useful", "needed"]] = "none"
+    calibrates_on: ClassVar[Literal["validation", "held-out"]] = "validation"
+    tested_on: ClassVar[Literal["own", "all"]] = "own"
 
     def __init__(self, backbone: Backbone, classes: Sequence[str]):
         super().__init__()
@@ -88,8 +92,19 @@ class Task(nn.Module, ABC):
             InputError: from such images the task cannot learn.
         """
 
+    def fit(self, batches: Iterable[LensBatch]) -> None:
+        """Fit buffers to training images, once the best weights are chosen. Nothing, where not overridden.
+
+        Args:
+            batches: of ``data.fitting`` images that training may have seen, as the network sees them, but not turned.
+                They are made while they are gone through, every time anew and the same.
+        """
+
     def calibrate(self, predictions: Sequence[Any], batches: Sequence[LensBatch]) -> None:
-        """Fit buffers to predictions for validation batches, after training. Nothing, where not overridden."""
+        """Fit buffers to predictions for images that were not trained on, after ``fit``. Nothing, where not overridden.
+
+        They are those of validation, or held out from that too, as ``calibrates_on`` says.
+        """
 
     def judge(self, values: Mapping[str, Any]) -> None:
         """Called with the metrics of each validation in training, before its weights may become the best.
@@ -111,6 +126,11 @@ class Task(nn.Module, ABC):
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters that are not trained."""
         return ()
+
+    def learns(self) -> bool:
+        """Whether anything is left to be trained; where nothing is, a run takes no steps."""
+        frozen = {id(parameter) for parameter in self.frozen_parameters()}
+        return any(parameter.requires_grad and id(parameter) not in frozen for parameter in self.parameters())
 
 
 @runtime_checkable
@@ -134,6 +154,25 @@ class Estimator(Protocol):
 
     def log_prob(self, prediction: Any, values: Tensor) -> Tensor:
         """The log density (B,) of ``prediction`` at ``values`` (B, P), nats; both in the targets' own units."""
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """What a task that detects anomalies has beside ``Task``. By this it is known, whatever its class.
+
+    Each ``Prediction`` of it has tensors ``score`` and ``p_value`` (B,) and ``sigmas`` (B, H, W).
+
+    Attributes:
+        calibration: scores of normal images that it was not trained on, (n,), sorted.
+    """
+
+    calibration: Tensor
+
+    def predict(self, batch: LensBatch) -> Any: ...
+
+    def threshold(self, false_alarms: float) -> float:
+        """The score above which at most this share of normal images lies; raises ``InputError`` for too small an n."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -21,7 +22,7 @@ from arcformer.training.pipeline import Pipeline
 from arcformer.training.provenance import commit, device_name, versions
 from arcformer.training.start import Start
 
-__all__ = ["conclude", "measured"]
+__all__ = ["conclude"]
 
 
 def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
@@ -34,9 +35,11 @@ def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
     trained = sum(parameter.numel() for parameter in module.task.parameters() if parameter.requires_grad)
     device = trainer.strategy.root_device
     task = module.kept.to(device).eval()
-    task.load_state_dict(module.best.weights)
+    if config.training.steps:
+        task.load_state_dict(module.best.weights)
     merge(task)
-    metrics = measured(task, [pipeline.validation[k] for k in range(pipeline.validation_batches)], device)
+    fit_and_calibrate(task, pipeline, device)
+    metrics = measured(task, (pipeline.validation[k].to(device) for k in range(pipeline.validation_batches)), device)
     sample = pipeline.sample
     source = pipeline.train.source
     others = getattr(source.source if isinstance(source, Held) else source, "others", {})
@@ -65,11 +68,18 @@ def conclude(module: TrainedTask, pipeline: Pipeline, journal: Journal) -> None:
 
 
 @torch.no_grad()
-def measured(task: Task, batches: list[LensBatch], device: torch.device) -> dict[str, Any]:
-    """Calibrate ``task`` on its predictions for ``batches``, then its metrics on them."""
-    batches = [batch.to(device) for batch in batches]
+def fit_and_calibrate(task: Task, pipeline: Pipeline, device: torch.device) -> None:
+    """Let ``task`` fit what is not trained to training images, and calibrate it on others."""
+    if type(task).fit is not Task.fit:
+        task.fit(pipeline.fitting(device))
     if type(task).calibrate is not Task.calibrate:  # predictions may be as large as images
+        batches = list(pipeline.calibration(device))
         task.calibrate([task.predict(batch) for batch in batches], batches)
+
+
+@torch.no_grad()
+def measured(task: Task, batches: Iterable[LensBatch], device: torch.device) -> dict[str, Any]:
+    """The metrics of ``task`` on ``batches``."""
     metrics = task.metrics().to(device)
     for metric in metrics.modules():
         if isinstance(metric, Metric):

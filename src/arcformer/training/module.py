@@ -21,7 +21,7 @@ from arcformer.training.compiled import compiled
 from arcformer.training.optimizer import optimizer
 from arcformer.training.pipeline import Pipeline
 from arcformer.training.precision import autocast, faster_precision
-from arcformer.training.recipe import RunConfig, build_task
+from arcformer.training.recipe import RunConfig, build_task, check_steps
 from arcformer.training.schedule import rate_factor
 from arcformer.training.start import Start
 
@@ -99,6 +99,7 @@ class TrainedTask(LightningModule):
         size, weights = self.image_size, self._weights
         self.task = build_task(self.config, classes, size, channels, training=True, weights=weights)
         self._weights = None
+        check_steps(self.task, self.config.training)
         if not self.resumed:
             self._prepare()
         if self.config.training.freeze:
@@ -106,7 +107,7 @@ class TrainedTask(LightningModule):
         for parameter in self.task.frozen_parameters():
             parameter.requires_grad_(False)
         self.average = averaged(self.task) if self.config.training.ema else None
-        self.metrics = self.task.metrics()
+        self.metrics = self.kept.metrics()
         self.best = Best(*self.task.monitor)
         self.loss: Callable[[LensBatch], dict[str, Tensor]] = self.task.loss
         if self.config.training.compile:
@@ -119,6 +120,8 @@ class TrainedTask(LightningModule):
 
     def configure_optimizers(self) -> Any:
         training = self.config.training
+        if not training.steps:
+            return None
         moving = optimizer(self.task, training)
         schedule = LambdaLR(moving, lambda step: rate_factor(step, training.steps, training.warmup))
         return {"optimizer": moving, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -127,7 +130,9 @@ class TrainedTask(LightningModule):
         return batch.to(device, non_blocking=True)
 
     def on_fit_start(self) -> None:
-        if self.precision is None:
+        if self.precision is None and not self.config.training.steps:
+            self.precision = "32"
+        elif self.precision is None:
             first = self.trainer.is_global_zero
             measured = faster_precision(self.task, self.pipeline.sample.to(self.device)) if first else None
             self.precision = self.trainer.strategy.broadcast(measured)

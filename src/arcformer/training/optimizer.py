@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from arcformer.errors import InputError
 from arcformer.models.depth import depths
 from arcformer.tasks import Task
 from arcformer.training.recipe import TrainingSection
@@ -58,13 +57,8 @@ def optimizer(task: Task, training: TrainingSection) -> Optimizer:
     their momentum made orthogonal, scaled so that a step is as large as one of AdamW at the same rate; AdamW moves the
     rest: stem, positions, norms, biases, heads, and the factors of corrections of low rank (``models/lora.py``).
     Under either, ``training.layer_decay`` lowers the rates of the backbone towards the image (``models/depth.py``).
-
-    Raises:
-        InputError: no parameter takes a gradient.
     """
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    if not trained:
-        raise InputError(f"nothing of {type(task).__name__} is left to train; leave training.freeze out")
     matrices = _matrices(task.backbone) if training.optimizer == "muon" else []
     others = {id(parameter) for parameter in trained} - {id(parameter) for parameter in matrices}
     trained = [parameter for parameter in trained if id(parameter) in others]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -22,10 +22,10 @@ from arcformer.data.transforms import Transform
 from arcformer.errors import InputError
 from arcformer.progress import track
 from arcformer.randomness import stream
-from arcformer.training.recipe import RunConfig, truth_wanted
-from arcformer.training.sources import first_images, open_sources, simulated_on
+from arcformer.training.recipe import RunConfig, calibrated_apart, truth_wanted
+from arcformer.training.sources import first_images, open_calibration, open_sources, simulated_on
 
-__all__ = ["Pipeline", "Prepared", "Timed"]
+__all__ = ["Again", "Pipeline", "Prepared", "Timed"]
 
 
 class Prepared(Dataset[LensBatch]):
@@ -62,6 +62,23 @@ class Prepared(Dataset[LensBatch]):
         if self.keep:
             self._kept[k] = batch
         return batch
+
+
+class Again:
+    """The first ``count`` images of a prepared source, batch by batch on ``device``, as often as they are gone through.
+
+    Fewer where one pass over the source has fewer.
+    """
+
+    def __init__(self, prepared: Prepared, count: int, device: torch.device):
+        self.prepared, self.count, self.device = prepared, count, device
+
+    def __iter__(self) -> Iterator[LensBatch]:
+        images, k, batches = 0, 0, self.prepared.source.batches
+        while images < self.count and (batches is None or k < batches):
+            batch = self.prepared[k][: self.count - images]
+            images, k = images + len(batch), k + 1
+            yield batch.to(self.device)
 
 
 class Timed:
@@ -125,6 +142,21 @@ class Pipeline(LightningDataModule):
         """The images that the transform was fitted to, as the network sees them, but not turned; on the CPU."""
         batches, self.fitted_to = self.fitted_to or first_images(self._source), ()
         return [self.transform(batch) for batch in batches]
+
+    def fitting(self, device: torch.device) -> Again:
+        """The training images that a task fits to when it is trained."""
+        transform = None if isinstance(self.train.source, Held) else self.transform
+        again = Prepared(self.train.source, transform, truth=self.train.truth)
+        return Again(again, self.config.data.fitting, device)
+
+    def calibration(self, device: torch.device) -> Iterable[LensBatch]:
+        """The images that a task is calibrated on: those of validation, unless it asks for its own."""
+        held_out = self.validation
+        if calibrated_apart(self.config):
+            source = open_calibration(self.config, self.folder / "split.json", self._simulated_on)
+            held_out = Prepared(source, self.transform, truth=self.train.truth)
+        assert held_out.source.batches is not None
+        return (held_out[k].to(device) for k in range(held_out.source.batches))
 
     @property
     def validation_batches(self) -> int:

@@ -26,7 +26,7 @@ from arcformer.models.recompute import recompute
 from arcformer.sim.presets import PRESETS, Preset
 from arcformer.tasks import TASKS, Task
 
-__all__ = ["DataSection", "LoRASection", "RunConfig", "TrainingSection", "build_task", "check_trainable"]
+__all__ = ["DataSection", "LoRASection", "RunConfig", "TrainingSection", "build_task", "check_steps", "check_trainable"]
 
 
 def _known_preset(name: str) -> str:
@@ -40,6 +40,8 @@ class DataSection(Section):
     ``preset``: what is simulated; for a folder, its classes, their order and aliases, and the pixel scale.
     ``folder``: files to read instead, in the layout of DeepLense, or a store that ``arcformer simulate`` wrote.
     ``only``: classes of the preset that the run is about, to train, validate and test on; none named: all of them.
+    ``mixed``: a share of the simulated images that is of the other classes, unlabelled, so that it can be measured what
+    these do; in training, validation and calibration, never in a test.
     ``pixels``: side of the central part that is rendered; None: the whole image of the preset.
     ``psf``: a FITS file with the PSF, or a set of them, that simulated images are seen through.
     ``sources``, ``lenses``: folders of FITS stamps of galaxies that are lensed, or whose light is the lens's.
@@ -48,6 +50,9 @@ class DataSection(Section):
     ``subset_seed``: which images these are; None: those of the run's seed. They do not depend on the batch size, and
     fewer are a part of more. They are made once and held in memory.
     ``validation``: how many images are simulated to validate on. A folder gives a tenth of its files, by hash.
+    ``calibration``: how many are simulated for a task that is calibrated on images of its own; of a folder these are
+    half of the files for validation.
+    ``fitting``: how many training images are gone through once more by a task that fits something to them at the end.
     ``split_seed``: another seed, another split of the folder.
     ``skip_bad``: whether bad files of a folder are left out, and listed, or are an error.
     ``workers``: processes that prepare batches; None: one for two cores, at most eight. Batches do not depend on it.
@@ -56,6 +61,7 @@ class DataSection(Section):
     preset: Annotated[str, AfterValidator(_known_preset)] = "deeplense/model-1"
     folder: Path | None = None
     only: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
+    mixed: float = Field(default=0.0, ge=0, lt=1)
     pixels: int | None = Field(default=None, ge=1)
     psf: Path | None = None
     sources: Path | None = None
@@ -64,6 +70,8 @@ class DataSection(Section):
     labels: int | None = Field(default=None, ge=1)
     subset_seed: int | None = None
     validation: int = Field(default=1536, ge=1)
+    calibration: int = Field(default=2000, ge=1)
+    fitting: int = Field(default=4096, ge=1)
     split_seed: int = 0
     skip_bad: bool = False
     workers: int | None = Field(default=None, ge=0)
@@ -98,6 +106,15 @@ class DataSection(Section):
             raise InputError("subset_seed chooses the images of count or labels; set one of these too")
         return self
 
+    @model_validator(mode="after")
+    def _others_to_mix(self) -> DataSection:
+        if self.mixed and (self.folder is not None or self.classes == PRESETS.get(self.preset).classes):
+            raise InputError(
+                "mixed: simulated images of the classes that only leaves out stand among the others; set only, and no "
+                "folder"
+            )
+        return self
+
     @property
     def fixed(self) -> bool:
         """Whether training goes over the same images again and again, few enough to be held in memory."""
@@ -111,7 +128,8 @@ class DataSection(Section):
     @property
     def simulated(self) -> Preset:
         """The preset as it is to be simulated."""
-        preset = PRESETS.get(self.preset).of_classes(self.only)
+        whole = PRESETS.get(self.preset)
+        preset = whole.mixed(self.only, self.mixed) if self.mixed else whole.of_classes(self.only)
         return observed(preset, psf=self.psf, sources=self.sources, lenses=self.lenses)
 
 
@@ -137,7 +155,7 @@ class LoRASection(Section):
 class TrainingSection(Section):
     """How long, how fast, on what.
 
-    ``steps``: optimiser steps.
+    ``steps``: optimiser steps; 0 for a task that has nothing to train.
     ``batch_size``: images in a step on each device.
     ``rate``: the learning rate after the warm-up; from there it falls to zero as half a cosine.
     ``optimizer``: ``muon`` for the matrices of the backbone and AdamW for the rest, or ``adamw`` for all.
@@ -159,7 +177,7 @@ class TrainingSection(Section):
     ``lora``: whether the backbone is trained whole, or is frozen but for corrections of low rank.
     """
 
-    steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=2000, ge=0)
     batch_size: int = Field(default=64, ge=1)
     rate: float = Field(default=1e-3, gt=0)
     optimizer: Literal["muon", "adamw"] = "muon"
@@ -253,8 +271,26 @@ def check_trainable(config: RunConfig) -> None:
             task = build_task(config, config.data.classes, config.transform.size or 64, 1, training=True)
     except (NotImplementedError, RuntimeError):  # one that cannot be built without memory is looked at when it is
         return
+    check_steps(task, training)
     if training.layer_decay < 1:
         depths(task.backbone)
+
+
+def check_steps(task: Task, training: TrainingSection) -> None:
+    """See that ``task`` takes steps if it can, and none where it has nothing to train.
+
+    Raises:
+        InputError: it is otherwise.
+    """
+    if task.learns() and not training.steps:
+        raise InputError(f"training.steps is 0, and {_called(task)} has to be trained; give it some")
+    if training.steps and not task.learns():
+        cause = "leave training.freeze out, or set" if training.freeze else "set"
+        raise InputError(f"nothing of {_called(task)} is left to train: {cause} training.steps=0")
+
+
+def _called(task: Task) -> str:
+    return f"task {type(task).__name__.lower()}"
 
 
 def targets_wanted(config: RunConfig) -> tuple[str, ...]:
@@ -306,6 +342,16 @@ def truth_wanted(config: RunConfig) -> bool:
             "leave data.folder out, or take another task"
         )
     return wanted != "none"
+
+
+def calibrated_apart(config: RunConfig) -> bool:
+    """Whether the task is calibrated on images that are held out from validation too."""
+    return getattr(TASKS.get(config.task.name), "calibrates_on", "validation") == "held-out"
+
+
+def tested_on_all(config: RunConfig) -> bool:
+    """Whether a test shows the task all classes of the preset, those too that it was not trained on."""
+    return getattr(TASKS.get(config.task.name), "tested_on", "own") == "all"
 
 
 def _made_trainable(backbone: Backbone, training: TrainingSection) -> None:

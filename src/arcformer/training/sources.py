@@ -16,13 +16,21 @@ from arcformer.data.folders import FolderBatches, check_files
 from arcformer.data.index import Index, check_store, is_store
 from arcformer.data.simulated import SimulatedBatches
 from arcformer.data.source import BatchSource
-from arcformer.data.splits import few_of_each, load_split, save_split, split
+from arcformer.data.splits import FRACTIONS, few_of_each, load_split, save_split, split
 from arcformer.data.stored import StoredBatches
 from arcformer.errors import InputError, near
 from arcformer.sim.presets import PRESETS
-from arcformer.training.recipe import RunConfig, targets_wanted, truth_wanted
+from arcformer.training.recipe import RunConfig, calibrated_apart, targets_wanted, tested_on_all, truth_wanted
 
-__all__ = ["first_images", "open_labelled", "open_sources", "open_test", "simulated_on", "split_files"]
+__all__ = [
+    "first_images",
+    "open_calibration",
+    "open_labelled",
+    "open_sources",
+    "open_test",
+    "simulated_on",
+    "split_files",
+]
 
 FITTED_ON = 512
 """Training images, at least, that the transform, the domain and what a task prepares are fitted on."""
@@ -51,7 +59,7 @@ def split_files(config: RunConfig, path: Path, progress: Progress = iter) -> tup
     else:
         good = _read_once(config, folder, config.data.skip_bad, progress)
         names, bad = good.names, good.bad
-    save_split(path, names, split(names, seed=config.data.split_seed))
+    save_split(path, names, split(names, fractions_of(config), seed=config.data.split_seed))
     return bad
 
 
@@ -78,20 +86,44 @@ def open_sources(
     return part("train", of_each=data.labels, **order), part("validation")
 
 
+def fractions_of(config: RunConfig) -> dict[str, float]:
+    """The parts of a folder and their shares. Training and test are the same files whatever the task."""
+    if not calibrated_apart(config):
+        return FRACTIONS
+    half = FRACTIONS["validation"] / 2
+    parts = {"validation": half, "calibration": half}
+    return {"train": FRACTIONS["train"], **parts, "test": FRACTIONS["test"]}
+
+
+def open_calibration(config: RunConfig, split_path: Path, device: torch.device | str = "cpu") -> BatchSource:
+    """Images to calibrate on for a task that asks for its own: not trained on, nor used to choose weights.
+
+    Raises:
+        InputError: no split, or an image of it that is not there any more.
+    """
+    if config.data.folder is None:
+        count = config.data.calibration
+        return _simulated(config, "calibration", config.seed, count, device, truth_wanted(config))
+    return _parts(config, split_path)("calibration")
+
+
 def open_test(
     config: RunConfig, split_path: Path, *, count: int, seed: int, device: torch.device | str = "cpu"
 ) -> SimulatedBatches | Files:
     """Images that nothing was chosen on: ``count`` fresh ones of the preset, or the test part of the run's folder.
 
     Simulated ones are made on ``device`` and drawn from a stream of their own: no ``seed``, not even that of the run,
-    gives a training image.
+    gives a training image. For a task that is tested on all classes (``Task.tested_on``) those that ``data.only``
+    leaves out are among them, of a folder all that lie there: none of these was trained on.
 
     Raises:
         InputError: no split, an image of it that is not there any more, or none in its test part.
     """
-    if config.data.folder is None:
-        return _simulated(config, "test", seed, count, device)
-    return _parts(config, split_path)("test")
+    if config.data.folder is not None:
+        return _with_others(config, split_path) if tested_on_all(config) else _parts(config, split_path)("test")
+    unmixed: dict[str, Any] = {"mixed": 0.0} | ({"only": ()} if tested_on_all(config) else {})
+    config = config.model_copy(update={"data": config.data.model_copy(update=unmixed)})
+    return _simulated(config, "test", seed, count, device, truth_wanted(config))
 
 
 def first_images(source: BatchSource) -> Iterator[LensBatch]:
@@ -113,16 +145,16 @@ def simulated_on(device: torch.device) -> torch.device:
 def open_labelled(config: RunConfig, folder: Path, *, skip_bad: bool = False, progress: Progress = iter) -> Files:
     """All images of a folder, files or a store, labelled by the classes of the run; all are read beforehand.
 
-    Those of other classes are left out (``data.only``) and counted in ``others``. Of files, bad ones that were left out
-    are listed in ``catalogue.bad``, and junk is counted in ``catalogue.junk``.
+    Those of other classes are left out (``data.only``) and counted in ``others``, unless the task is tested on all. Of
+    files, bad ones that were left out are listed in ``catalogue.bad``, and junk is counted in ``catalogue.junk``.
 
     Raises:
         InputError: no images, images in no class, or bad ones without ``skip_bad``.
     """
     if is_store(folder):
         check_store(folder, progress)
-        return _stored(config, folder)
-    return _folder_batches(config, _read_once(config, folder, skip_bad, progress))
+        return _stored(config, folder, every=tested_on_all(config))
+    return _folder_batches(config, _read_once(config, folder, skip_bad, progress, every=tested_on_all(config)))
 
 
 def _simulated(
@@ -188,6 +220,24 @@ def _parts(config: RunConfig, split_path: Path) -> Callable[..., Files]:
     return part
 
 
+def _with_others(config: RunConfig, split_path: Path) -> Files:
+    """The test part of the run's folder, and all images there of the classes that ``data.only`` leaves out."""
+    folder, only = _folder(config), config.data.only
+    if is_store(folder):
+        _check_preset(config, folder)
+        every = _stored(config, folder, every=True)
+        names, labels = every.names, every.labels
+    else:
+        every = _scanned(config, folder, every=True)
+        names, labels = every.names, every.labels
+    test = set(load_split(split_path, names)["test"])
+    rows = [k for k in range(len(names)) if k in test or (only and every.classes[labels[k]] not in only)]
+    if isinstance(every, StoredBatches):
+        return _stored(config, folder, rows=rows, every=True)
+    chosen = every.select(rows)
+    return _folder_batches(config, _checked(config, chosen, True) if config.data.skip_bad else chosen)
+
+
 def _labelled(catalogue: Catalogue) -> tuple[Sequence[str], Sequence[int]]:
     return catalogue.names, catalogue.labels
 
@@ -197,15 +247,22 @@ def _folder(config: RunConfig) -> Path:
     return config.data.folder
 
 
-def _read_once(config: RunConfig, folder: Path, skip_bad: bool, progress: Progress) -> Catalogue:
+def _read_once(config: RunConfig, folder: Path, skip_bad: bool, progress: Progress, every: bool = False) -> Catalogue:
     """The good files of a folder."""
+    return _checked(config, _scanned(config, folder, every), skip_bad, progress)
+
+
+def _checked(config: RunConfig, catalogue: Catalogue, skip_bad: bool, progress: Progress = iter) -> Catalogue:
+    """Those of a catalogue that can be read and have what the task is to learn."""
     checked = {"targets": targets_wanted(config), "skip_bad": skip_bad, "progress": progress}
-    return check_files(_scanned(config, folder), **checked, **_read_as(config))
+    return check_files(catalogue, **checked, **_read_as(config))
 
 
-def _scanned(config: RunConfig, folder: Path) -> Catalogue:
-    preset = PRESETS.get(config.data.preset)
-    return scan(folder, preset.classes, preset.aliases, config.data.only)
+def _scanned(config: RunConfig, folder: Path, every: bool = False) -> Catalogue:
+    """The images of a folder: of the classes of the run, or of ``every`` class of its preset."""
+    preset, only = PRESETS.get(config.data.preset), config.data.only
+    loose = only[0] if len(only) == 1 else None
+    return scan(folder, preset.classes, preset.aliases, () if every else only, loose)
 
 
 def _folder_batches(config: RunConfig, catalogue: Catalogue, **order: Any) -> FolderBatches:
@@ -219,8 +276,8 @@ def _read_as(config: RunConfig) -> dict[str, Any]:
     return {"pixel_scale": preset.pixel_scale, "mass": mass_among(preset.targets)}
 
 
-def _stored(config: RunConfig, folder: Path, **order: Any) -> StoredBatches:
-    only = config.data.only
+def _stored(config: RunConfig, folder: Path, every: bool = False, **order: Any) -> StoredBatches:
+    only = () if every else config.data.only
     return StoredBatches(folder, batch_size=config.training.batch_size, extras=False, only=only, **order)
 
 

@@ -11,8 +11,8 @@ import torch
 
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError
+from arcformer.studies import training_images
 from arcformer.studies.evaluate import KINDS, evaluate, told_by
-from arcformer.studies.regression import baseline
 from arcformer.studies.results import _range
 
 
@@ -74,7 +74,7 @@ def test_training_images_that_are_gone_leave_no_baseline(measured, monkeypatch):
         raise InputError("lenses: no such folder")
 
     run, batch = measured(40)
-    monkeypatch.setattr(baseline, "open_sources", gone)
+    monkeypatch.setattr(training_images, "open_sources", gone)
     found = evaluate(run, [batch], name="test")
     assert found.baseline is None
     assert "lenses: no such folder" in found.drawn()["verdict"]

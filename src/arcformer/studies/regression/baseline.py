@@ -24,15 +24,12 @@ from arcformer.batch import LensBatch
 from arcformer.errors import InputError
 from arcformer.metrics import Estimate, bootstrap
 from arcformer.studies.leaks import trivial_features
-from arcformer.training.sources import open_sources, simulated_on
+from arcformer.studies.training_images import FITTED_ON, first_training_images
 
 if TYPE_CHECKING:
     from arcformer.training import Run
 
 __all__ = ["Baseline", "Models", "compared", "fit_models", "models_of"]
-
-FITTED_ON = 3000
-"""Training images, at most, that the models are fitted on."""
 
 STRENGTHS = tuple(10.0**power for power in range(-3, 5))
 """Of the ridge; chosen by leaving out one training image after another."""
@@ -141,16 +138,7 @@ def compared(predicted: Array, baseline: Baseline, truth: Array, names: list[str
 
 
 def _training_images(run: Run, targets_of: Callable[[LensBatch], Tensor]) -> tuple[Tensor, Tensor]:
-    """Features and targets of the first training images of a run, as the network sees them, in physical units."""
-    device = next(run.task.parameters()).device
-    train, _ = open_sources(run.config, run.folder / "split.json", simulated_on(device))
-    features, targets, images = [], [], 0
-    for k in range(train.batches or FITTED_ON):
-        batch = train.batch(k)
-        seen = run.transform.inverse(run.transform(batch.to(device)))
-        features.append(trivial_features(seen).cpu())
-        targets.append(targets_of(batch).cpu())
-        images += len(batch)
-        if images >= FITTED_ON:
-            break
-    return torch.cat(features)[:FITTED_ON], torch.cat(targets)[:FITTED_ON]
+    """Features and targets of the first training images of a run."""
+    found = [(trivial_features(seen).cpu(), targets_of(batch).cpu()) for batch, seen in first_training_images(run)]
+    features, targets = (torch.cat(columns)[:FITTED_ON] for columns in zip(*found, strict=True))
+    return features, targets

@@ -9,7 +9,7 @@ from arcformer.metrics import Estimate
 from arcformer.sim.parameters import unit_of
 from arcformer.studies.comparison import difference
 from arcformer.studies.regression.measures import PERCENT
-from arcformer.studies.sentences import signed, with_interval
+from arcformer.studies.sentences import listed, signed, with_interval
 
 if TYPE_CHECKING:
     from arcformer.studies.regression.evaluation import PosteriorEvaluation
@@ -29,13 +29,13 @@ def summary(evaluation: PosteriorEvaluation) -> str:
     parts = [
         f"{name} with a mean absolute error of {_measured(found[f'mae_{name}'], name)}" for name in evaluation.targets
     ]
-    text = f"On {evaluation.about}, the network measures {_listed(parts)}"
+    text = f"On {evaluation.about}, the network measures {listed(parts)}"
     if evaluation.baseline is not None:
         linear = [_measured(found[f"linear_mae_{name}"], name) for name in evaluation.targets]
         prior = [_measured(found[f"prior_mae_{name}"], name) for name in evaluation.targets]
-        text += f"; a linear model on trivial features reaches {_listed(linear)}, the prior alone {_listed(prior)}"
+        text += f"; a linear model on trivial features reaches {listed(linear)}, the prior alone {listed(prior)}"
     held = [with_interval(found[f"coverage_68_{name}"]) for name in evaluation.targets]
-    return f"{text}. Its 68 % intervals hold the truth in a share of {_listed(held)}."
+    return f"{text}. Its 68 % intervals hold the truth in a share of {listed(held)}."
 
 
 def baseline(evaluation: PosteriorEvaluation) -> str:
@@ -74,7 +74,7 @@ def agreement(first: PosteriorEvaluation, second: PosteriorEvaluation) -> str:
             gap = difference(other, one)
             differing += not gap.low <= 0 <= gap.high
             said.append(f"the {what} of {name} is {with_interval(other)} against {with_interval(one)} ({signed(gap)})")
-    text = f"On {second.about}, compared with {first.about}: {_listed(said)}."
+    text = f"On {second.about}, compared with {first.about}: {listed(said)}."
     if not differing:
         return f"{text} The two agree within their uncertainty."
     return (
@@ -105,8 +105,3 @@ def calibration(evaluation: PosteriorEvaluation) -> str:
 
 def _measured(estimate: Estimate, name: str) -> str:
     return f"{with_interval(estimate)} {unit_of(name)}".rstrip()
-
-
-def _listed(parts: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

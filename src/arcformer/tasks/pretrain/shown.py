@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from arcformer.errors import InputError
-from arcformer.models import BACKBONES, Backbone, TokenBackbone
+from arcformer.models import BACKBONES, Backbone, FeatureMap, TokenBackbone
 
-__all__ = ["channels_and_stride", "with_tokens"]
+__all__ = ["channels_and_stride", "shown", "with_tokens"]
 
 MOST_CHANNELS = 16
 
@@ -16,6 +16,16 @@ SIDE = 64
 
 def channels_and_stride(backbone: Backbone) -> tuple[int, int]:
     """Channels of the images that ``backbone`` takes, and the stride of its last feature map.
+
+    Raises:
+        InputError: it takes none of 1 to 16 channels.
+    """
+    channels, maps = shown(backbone)
+    return channels, maps[-1].stride
+
+
+def shown(backbone: Backbone) -> tuple[int, list[FeatureMap]]:
+    """Channels of the images that ``backbone`` takes, and its feature maps of one of 64 x 64 pixels.
 
     A backbone refuses images of other channels, so one after another is tried. Its state is left alone.
 
@@ -29,7 +39,7 @@ def channels_and_stride(backbone: Backbone) -> tuple[int, int]:
             try:
                 with torch.no_grad():
                     image = torch.zeros(1, channels, SIDE, SIDE, device=parameter.device, dtype=parameter.dtype)
-                    return channels, backbone.features(image)[-1].stride
+                    return channels, backbone.features(image)
             except Exception as error:  # of another network, of any kind
                 refusal = error
     finally:

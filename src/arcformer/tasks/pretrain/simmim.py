@@ -20,7 +20,7 @@ from arcformer.tasks.pretrain.misfit import Misfit
 from arcformer.tasks.pretrain.reconstruction import FillsIn
 from arcformer.tasks.pretrain.shown import channels_and_stride
 
-__all__ = ["SimMIM"]
+__all__ = ["SimMIM", "repainted"]
 
 
 @TASKS.register("simmim")
@@ -65,5 +65,10 @@ class SimMIM(FillsIn):
         grid = (-(-height // self.cell), -(-width // self.cell))
         _, cells = hide(images, grid, self.cell, ratio=self.ratio, masks=self.masks, draws=draws)
         hidden = on_pixels(cells, grid, self.cell, height, width)
-        features = self.backbone.features(torch.where(hidden, self.blank, images), batch.context)
-        return self.head(features, height, width).float(), hidden
+        return repainted(self.backbone, self.blank, self.head, batch, hidden), hidden
+
+
+def repainted(backbone: Backbone, blank: Tensor, head: PixelHead, batch: LensBatch, hidden: Tensor) -> Tensor:
+    """The pixels (B, C, H, W) that ``head`` gives where those ``hidden`` (B, 1, H, W) are replaced by ``blank``."""
+    features = backbone.features(torch.where(hidden, blank, batch.images), batch.context)
+    return head(features, *batch.images.shape[-2:]).float()
