@@ -172,10 +172,13 @@ def _scored(statistic: Statistic, batch: LensBatch) -> Scores:
 
 
 def _require_near(first: Scores, second: Scores, when: str, share: float) -> None:
-    """Alike to a ``share`` of the scatter over images, with a tenth of what is there; NaN is NaN."""
+    """Alike to a ``share`` of the scatter over images, with a tenth of what is there; NaN is NaN.
+
+    Sigmas have a unit: where images are fitted to far below their noise, rounding counts in sigmas all the same.
+    """
     for name in ("score", "sigmas"):
         one, other = getattr(first, name), getattr(second, name)
-        scale = _scale(one)
+        scale = max(_scale(one), 1.0) if name == "sigmas" else _scale(one)
         gaps = (one - other).nan_to_num().abs()
         gap = float(gaps.median() if share == ROUNDED else gaps.max())
         same = torch.equal(one.isnan(), other.isnan()) and gap <= share * scale

@@ -16,6 +16,7 @@ from arcformer.errors import InputError, chosen
 from arcformer.tasks.anomaly.mahalanobis import Gaussian
 from arcformer.tasks.anomaly.moments import Moments
 from arcformer.tasks.anomaly.statistic import Fitted, Scores
+from arcformer.tasks.anomaly.usual import Usual, interpolated
 
 __all__ = ["Measure", "Noise", "Residual"]
 
@@ -35,11 +36,13 @@ class Residual(Fitted):
     """A score and a map from images and their reconstructions.
 
     ``chi2``: the residual r of each pixel in sigmas, less where there is no light: w r, w = s^2 / (s^2 + (3 sigma)^2)
-    with s the light of the reconstruction above its median, the sky. It is smoothed by a Gaussian and put in units of
+    with s the light above the sky, of the reconstruction or of the smoothed image, whichever is more: what nobody
+    expects may lie where no lens has light. It is smoothed by a Gaussian and put in units of
     its own scatter again: what substructure leaves is alike over some pixels, noise is not. The score is the mean of
     its squares, weighted by w. With ``cells`` it is the squared Mahalanobis distance of the means of w r over cells x
     cells parts of the image from those of normal images, with Ledoit & Wolf's covariance: what the reconstruction
-    always misses, or misses often, counts for little.
+    always misses, or misses often, counts for little. A brighter image shows more of what every reconstruction misses,
+    and is no anomaly: so either is compared with normal images as bright as this one (``Usual``).
 
     The noise is ``learned``, the scatter of the residuals of normal images as it goes with the brightness of the
     reconstruction, or ``known``, ``LensBatch.noise_std``, which all images must have then. Until it is learned it is
@@ -66,6 +69,7 @@ class Residual(Fitted):
         self.register_buffer("range", torch.tensor([0.0, 1.0]))
         self.register_buffer("noise", torch.zeros(0, 2))
         self.typical = Gaussian(channels * cells**2 if measure == "chi2" else 0)
+        self.usual = Usual()
 
     def prepare(self, batches: Sequence[LensBatch]) -> None:
         """Take the range of brightness from images."""
@@ -74,14 +78,16 @@ class Residual(Fitted):
         self.range.copy_(torch.tensor([low, max(high, low + 1e-6)]))
 
     def forget(self) -> None:
-        """Take the noise for unknown again, as before ``fit``."""
+        """Take the noise, and what is usual, for unknown again, as before ``fit``."""
         self.noise = self.noise[:0]
+        self.usual.forget()
 
     @torch.no_grad()
     def fit(self, reconstruct: Callable[[LensBatch], Tensor], batches: Iterable[LensBatch]) -> None:
-        """Learn noise and typical residuals from ``batches``, in a pass for each."""
+        """Learn noise, typical residuals and usual scores from ``batches``, in a pass for each."""
         if self.measure == "mse":
             return
+        self.forget()
         if self.noise_from == "learned":
             self._learn_noise(reconstruct, batches)
         if self.cells:
@@ -89,6 +95,8 @@ class Residual(Fitted):
             for batch in batches:
                 moments.add(self._means(*self._weighted(reconstruct(batch), batch)))
             self.typical.fit(moments.mean, moments.shrunk())
+        pairs = [(_brightness(found := reconstruct(batch)), self._misfit(found, batch)[0]) for batch in batches]
+        self.usual.fit(*(torch.cat(column) for column in zip(*pairs, strict=True)))
 
     def score(self, found: Tensor, batch: LensBatch) -> Scores:
         """Of images and their reconstructions ``found`` (B, C, H, W)."""
@@ -98,13 +106,8 @@ class Residual(Fitted):
             good = torch.ones_like(residual) if batch.mask is None else (~batch.mask).float()
             score = (residual.square() * good).flatten(1).sum(1) / good.flatten(1).sum(1).clamp_min(1)
             return Scores(score, _over_channels(residual * good / _sky(batch)))
-        residual, weight = self._weighted(found, batch)
-        smoothed = _smoothed(residual, weight, self.smooth)
-        if self.cells:
-            score = self.typical.distance(self._means(residual, weight))
-        else:
-            score = (smoothed.square() * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
-        return Scores(score, _over_channels(smoothed))
+        score, smoothed = self._misfit(found, batch)
+        return Scores(self.usual(_brightness(found), score), _over_channels(smoothed))
 
     def sigma(self, found: Tensor, batch: LensBatch) -> Tensor:
         """The noise (B, C, H, W) of each pixel.
@@ -117,27 +120,33 @@ class Residual(Fitted):
                 "these images do not state their noise, which task.statistic.noise=known asks for; use noise=learned"
             )
         if self.noise_from == "learned" and len(self.noise):
-            levels, variance = self.noise.T.contiguous()
-            below = torch.searchsorted(levels, found.contiguous()).clamp(1, len(levels) - 1) - 1
-            share = ((found - levels[below]) / (levels[below + 1] - levels[below])).clamp(0, 1)
-            return torch.lerp(variance[below], variance[below + 1], share).sqrt()
+            return interpolated(found, *self.noise.T.contiguous()).sqrt()
         if batch.noise_std is not None:
             return torch.where(batch.noise_std > 0, batch.noise_std, _sky(batch))
         return _sky(batch).expand_as(found)
 
-    def light(self, found: Tensor, sigma: Tensor) -> Tensor:
+    def light(self, found: Tensor, images: Tensor, sigma: Tensor) -> Tensor:
         """How much a pixel counts (B, C, H, W), from 0 for sky to 1."""
-        sky = found.flatten(2).median(2).values[..., None, None]
-        light = (found - sky).square()
+        sky = _sky_level(found)
+        seen = _blurred(images - sky, _gaussian(max(self.smooth, 1.0), images.device))
+        light = torch.maximum((found - sky).abs(), seen.abs()).square()
         return light / (light + (BRIGHT * sigma).square())
+
+    def _misfit(self, found: Tensor, batch: LensBatch) -> tuple[Tensor, Tensor]:
+        """The score (B,) before it is compared with what is usual, and the smoothed residual (B, C, H, W)."""
+        residual, weight = self._weighted(found, batch)
+        smoothed = _smoothed(residual, weight, self.smooth)
+        if self.cells:
+            return self.typical.distance(self._means(residual, weight)), smoothed
+        return (smoothed.square() * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6), smoothed
 
     def _weighted(self, found: Tensor, batch: LensBatch) -> tuple[Tensor, Tensor]:
         """r in sigmas, and w; both 0 at bad pixels."""
-        sigma = self.sigma(found, batch)
-        residual, weight = (batch.images.float() - found) / sigma, self.light(found, sigma)
-        if batch.mask is not None:
-            residual, weight = residual.masked_fill(batch.mask, 0.0), weight.masked_fill(batch.mask, 0.0)
-        return residual, weight
+        sigma, images = self.sigma(found, batch), batch.images.float()
+        if batch.mask is None:
+            return (images - found) / sigma, self.light(found, images, sigma)
+        images = torch.where(batch.mask, found, images)
+        return (images - found) / sigma, self.light(found, images, sigma).masked_fill(batch.mask, 0.0)
 
     def _means(self, residual: Tensor, weight: Tensor) -> Tensor:
         """(B, C * cells^2)."""
@@ -156,8 +165,6 @@ class Residual(Fitted):
         count, level, square = sums[:, sums[0] > 0]
         floor = (1e-6 * float(high - low)) ** 2
         known = torch.stack([level / count, (square / count).clamp_min(floor)], 1)
-        if len(known) == 1:  # there is one brightness
-            known = torch.cat([known, known + known.new_tensor([float(high - low), 0.0])])
         self.noise = known.to(self.noise)
 
 
@@ -173,19 +180,34 @@ def _smoothed(residual: Tensor, weight: Tensor, width: float) -> Tensor:
     """The residual weighted and smoothed by a Gaussian, in units in which independent unit noise has unit scatter."""
     if not width:
         return residual * weight.sqrt()
+    line = _gaussian(width, residual.device)
+    return _blurred(residual * weight, line) / _blurred(torch.ones_like(weight), line.square()).sqrt()
+
+
+def _gaussian(width: float, device: torch.device) -> Tensor:
+    """Weights of a line of pixels, which add up to one."""
     half = math.ceil(3 * width)
-    line = torch.exp(-0.5 * (torch.arange(-half, half + 1, device=residual.device) / width) ** 2)
+    line = torch.exp(-0.5 * (torch.arange(-half, half + 1, device=device) / width) ** 2)
+    return line / line.sum()
 
-    def blurred(x: Tensor, kernel: Tensor) -> Tensor:
-        planes = x.flatten(0, 1)[:, None]
-        planes = F.conv2d(
-            F.conv2d(planes, kernel[None, None, :, None], padding=(half, 0)),
-            kernel[None, None, None],
-            padding=(0, half),
-        )
-        return planes[:, 0].unflatten(0, x.shape[:2])
 
-    return blurred(residual * weight, line) / blurred(torch.ones_like(weight), line.square()).sqrt()
+def _blurred(x: Tensor, line: Tensor) -> Tensor:
+    """``x`` (B, C, H, W) convolved with ``line`` along both axes, zero outside."""
+    half, planes = len(line) // 2, x.flatten(0, 1)[:, None]
+    planes = F.conv2d(
+        F.conv2d(planes, line[None, None, :, None], padding=(half, 0)), line[None, None, None], padding=(0, half)
+    )
+    return planes[:, 0].unflatten(0, x.shape[:2])
+
+
+def _sky_level(found: Tensor) -> Tensor:
+    """The median of each channel, (B, C, 1, 1)."""
+    return found.flatten(2).median(2).values[..., None, None]
+
+
+def _brightness(found: Tensor) -> Tensor:
+    """The mean light above the sky, (B,)."""
+    return (found - _sky_level(found)).flatten(1).mean(1)
 
 
 def _over_channels(residual: Tensor) -> Tensor:
