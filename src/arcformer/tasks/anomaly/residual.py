@@ -41,8 +41,8 @@ class Residual(Fitted):
     its own scatter again: what substructure leaves is alike over some pixels, noise is not. The score is the mean of
     its squares, weighted by w. With ``cells`` it is the squared Mahalanobis distance of the means of w r over cells x
     cells parts of the image from those of normal images, with Ledoit & Wolf's covariance: what the reconstruction
-    always misses, or misses often, counts for little. A brighter image shows more of what every reconstruction misses,
-    and is no anomaly: so either is compared with normal images as bright as this one (``Usual``).
+    always misses, or misses often, counts for little. A longer exposure shows more of what every reconstruction misses,
+    and is no anomaly: so either is compared with normal images of the same signal to noise (``Usual``).
 
     The noise is ``learned``, the scatter of the residuals of normal images as it goes with the brightness of the
     reconstruction, or ``known``, ``LensBatch.noise_std``, which all images must have then. Until it is learned it is
@@ -95,7 +95,9 @@ class Residual(Fitted):
             for batch in batches:
                 moments.add(self._means(*self._weighted(reconstruct(batch), batch)))
             self.typical.fit(moments.mean, moments.shrunk())
-        pairs = [(_brightness(found := reconstruct(batch)), self._misfit(found, batch)[0]) for batch in batches]
+        pairs = [
+            (self._clarity(found := reconstruct(batch), batch), self._misfit(found, batch)[0]) for batch in batches
+        ]
         self.usual.fit(*(torch.cat(column) for column in zip(*pairs, strict=True)))
 
     def score(self, found: Tensor, batch: LensBatch) -> Scores:
@@ -107,7 +109,7 @@ class Residual(Fitted):
             score = (residual.square() * good).flatten(1).sum(1) / good.flatten(1).sum(1).clamp_min(1)
             return Scores(score, _over_channels(residual * good / _sky(batch)))
         score, smoothed = self._misfit(found, batch)
-        return Scores(self.usual(_brightness(found), score), _over_channels(smoothed))
+        return Scores(self.usual(self._clarity(found, batch), score), _over_channels(smoothed))
 
     def sigma(self, found: Tensor, batch: LensBatch) -> Tensor:
         """The noise (B, C, H, W) of each pixel.
@@ -131,6 +133,13 @@ class Residual(Fitted):
         seen = _blurred(images - sky, _gaussian(max(self.smooth, 1.0), images.device))
         light = torch.maximum((found - sky).abs(), seen.abs()).square()
         return light / (light + (BRIGHT * sigma).square())
+
+    def _clarity(self, found: Tensor, batch: LensBatch) -> Tensor:
+        """The ratio of signal to noise of a pixel of the reconstruction that has light, root mean square, (B,)."""
+        sigma = self.sigma(found, batch)
+        weight = self.light(found, found, sigma)
+        square = ((found - _sky_level(found)) / sigma).square() * weight
+        return (square.flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)).sqrt()
 
     def _misfit(self, found: Tensor, batch: LensBatch) -> tuple[Tensor, Tensor]:
         """The score (B,) before it is compared with what is usual, and the smoothed residual (B, C, H, W)."""
@@ -203,11 +212,6 @@ def _blurred(x: Tensor, line: Tensor) -> Tensor:
 def _sky_level(found: Tensor) -> Tensor:
     """The median of each channel, (B, C, 1, 1)."""
     return found.flatten(2).median(2).values[..., None, None]
-
-
-def _brightness(found: Tensor) -> Tensor:
-    """The mean light above the sky, (B,)."""
-    return (found - _sky_level(found)).flatten(1).mean(1)
 
 
 def _over_channels(residual: Tensor) -> Tensor:

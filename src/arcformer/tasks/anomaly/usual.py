@@ -1,4 +1,4 @@
-"""What scores are usual for images as bright as one: a long exposure shows more of what any model misses.
+"""What scores are usual for images as clear as one: a long exposure shows more of what any model misses.
 
 B images; N normal ones.
 """
@@ -13,11 +13,11 @@ from arcformer.tasks.anomaly.statistic import Fitted
 __all__ = ["Usual", "interpolated"]
 
 BINS, BIN_OF = 16, 64
-"""Of brightness, in which scores are compared: at most so many, of so many images at least."""
+"""Of clarity, in which scores are compared: at most so many, of so many images at least."""
 
 
 class Usual(Fitted):
-    """What scores normal images have, as it goes with their brightness: a score in units of its usual scatter.
+    """What scores normal images have, as it goes with how clear they are: a score in units of its usual scatter.
 
     In bins of as many images each the median, and half the distance between the quantiles of 16 and 84 %; between the
     middles of the bins it is interpolated. Until it is fitted scores are left as they are.
@@ -32,23 +32,23 @@ class Usual(Fitted):
     def forget(self) -> None:
         self.levels = self.levels[:0]
 
-    def fit(self, brightness: Tensor, scores: Tensor) -> None:
+    def fit(self, clarity: Tensor, scores: Tensor) -> None:
         """Both (N,), of normal images."""
         bins = min(BINS, max(1, len(scores) // BIN_OF))
         ends = scores.new_tensor([0.16, 0.5, 0.84])
         rows = []
-        for part in brightness.argsort(stable=True).tensor_split(bins):
+        for part in clarity.argsort(stable=True).tensor_split(bins):
             low, middle, high = torch.quantile(scores[part], ends)
             scatter = ((high - low) / 2).clamp_min(1e-6 * (1 + middle.abs()))
-            rows.append(torch.stack([brightness[part].median(), middle, scatter]))
+            rows.append(torch.stack([clarity[part].median(), middle, scatter]))
         self.levels = torch.stack(rows).to(self.levels)
 
-    def forward(self, brightness: Tensor, scores: Tensor) -> Tensor:
+    def forward(self, clarity: Tensor, scores: Tensor) -> Tensor:
         """(B,)."""
         if not len(self.levels):
             return scores
         at, middle, scatter = self.levels.T.contiguous()
-        return (scores - interpolated(brightness, at, middle)) / interpolated(brightness, at, scatter)
+        return (scores - interpolated(clarity, at, middle)) / interpolated(clarity, at, scatter)
 
 
 def interpolated(x: Tensor, at: Tensor, values: Tensor) -> Tensor:
