@@ -2,6 +2,7 @@
 
 from arcformer.metrics.classification import ClassificationReport, ClassReport, classification_report
 from arcformer.metrics.contrast import NTXent, nt_xent
+from arcformer.metrics.images import ImageMean, data_range, flux_error, power, psnr, ssim
 from arcformer.metrics.intervals import Estimate, bootstrap, from_rows, mean, wilson
 from arcformer.metrics.likelihood import NegativeLogLikelihood
 from arcformer.metrics.posterior import (
@@ -30,6 +31,7 @@ __all__ = [
     "Estimate",
     "FeatureSpread",
     "Flatness",
+    "ImageMean",
     "IntervalCoverage",
     "LinearProbeAUROC",
     "LinearProbeAccuracy",
@@ -40,12 +42,17 @@ __all__ = [
     "bootstrap",
     "classification_report",
     "coverage",
+    "data_range",
     "flatness",
+    "flux_error",
     "from_rows",
     "mean",
     "nt_xent",
+    "power",
+    "psnr",
     "ranks",
     "sharpness",
+    "ssim",
     "tails",
     "tarp",
     "wilson",

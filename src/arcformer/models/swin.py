@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import math
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,7 +94,9 @@ class SwinV2(Backbone):
         depths = preset.depths if depths is None else depths
         heads = preset.heads if heads is None else heads
         window = preset.window if window is None else window
-        _check(dim, depths, heads, patch, window, mlp_ratio, drop_path)
+        if patch <= 0:
+            raise InputError(f"swin: patch must be positive, got {patch}")
+        check_stages("swin", [dim * 2**i for i in range(len(depths))], depths, heads, window, mlp_ratio, drop_path)
         self.patch, self.channels, self.depths, self.dim = patch, channels, tuple(depths), dim * 2 ** (len(depths) - 1)
         self.stem = nn.Conv2d(channels, dim, patch, stride=patch)
         self.stem_norm = nn.LayerNorm(dim)
@@ -110,7 +112,7 @@ class SwinV2(Backbone):
             )
             self.stages.append(stage)
         self.norm = nn.LayerNorm(self.dim)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def features(self, images: Tensor, context: Tensor | None = None) -> list[FeatureMap]:
         """One feature map a stage of ``images`` (B, C, H, W), the last one normalised; ``context`` is not looked at.
@@ -140,13 +142,27 @@ class SwinV2(Backbone):
 
 
 class Stage(nn.Module):
-    """Blocks on one grid, windows in place and shifted in turn, after a merging of the grid before, if there is one."""
+    """Blocks on one grid, windows in place and shifted in turn, after a merging of the grid before, if there is one.
 
-    def __init__(self, dim: int, heads: int, window: int, mlp: int, rates: Sequence[float], merge: Merge | None):
+    ``beside`` makes, for each block, what looks at the grid beside its attention (see ``Block``).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        window: int,
+        mlp: int,
+        rates: Sequence[float],
+        merge: Merge | None = None,
+        beside: Callable[[], nn.Module] | None = None,
+    ):
         super().__init__()
         self.window = window
         self.merge = merge
-        self.blocks = nn.ModuleList(Block(dim, heads, window, mlp, rate) for rate in rates)
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, window, mlp, rate, None if beside is None else beside()) for rate in rates
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, D) to the same; with a merging, from (B, 2 h, 2 w, D / 2)."""
@@ -183,21 +199,28 @@ class Merge(nn.Module):
 
 
 class Block(nn.Module):
-    """x + norm(attention(x)), then x + norm(perceptron(x)); each branch skipped for an image with ``drop_path``."""
+    """x + norm(attention(x)), then x + norm(perceptron(x)); each branch skipped for an image with ``drop_path``.
 
-    def __init__(self, dim: int, heads: int, window: int, mlp: int, drop_path: float):
+    With ``beside``, a map of grids (B, h, w, D), what it makes of x is added to that of the attention.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, window: int, mlp: int, drop_path: float, beside: nn.Module | None = None
+    ):
         super().__init__()
         self.window = window
         self.attention = Attention(dim, heads, window)
         self.norm1 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, mlp), nn.GELU(), nn.Linear(mlp, dim))
         self.norm2 = nn.LayerNorm(dim)
+        self.beside = beside
         self.drop_path = drop_path
 
     def forward(self, x: Tensor, shift: int) -> Tensor:
         """(B, h, w, D) to the same, with windows that begin ``shift`` cells further down and right."""
         rate = self.drop_path if self.training else 0.0
-        x = x + skip(self.norm1(self._windowed(x, shift)), rate)
+        branch = self.norm1(self._windowed(x, shift))
+        x = x + skip(branch if self.beside is None else branch + self.beside(x), rate)
         return x + skip(self.norm2(self.mlp(x)), rate)
 
     def cut(self, x: Tensor, shift: int) -> tuple[Tensor, tuple[int, ...], tuple[int, int]]:
@@ -315,29 +338,32 @@ def _blocked_cached(grid: tuple[int, int], window: int, shifts: tuple[int, ...],
     return (_blocked if torch.compiler.is_compiling() else _remembered)(grid, window, shifts, device)
 
 
-def _check(
-    dim: int,
+def check_stages(
+    name: str,
+    dims: Sequence[int],
     depths: Sequence[int],
     heads: Sequence[int],
-    patch: int,
     window: int,
     mlp_ratio: float,
     drop_path: float,
 ) -> None:
-    """Raise ``InputError`` for options that do not fit together."""
-    if min(dim, patch, window, mlp_ratio, *depths, *heads) <= 0:
-        given = f"{dim=}, {depths=}, {heads=}, {patch=}, {window=}, {mlp_ratio=}"
-        raise InputError(f"swin: sizes must be positive, got {given}")
+    """Raise ``InputError`` for options of stages, of the backbone ``name``, that do not fit together."""
+    if min(window, mlp_ratio, *dims, *depths, *heads) <= 0:
+        raise InputError(
+            f"{name}: sizes must be positive, got dim={dims[0] if dims else None}, {depths=}, {heads=}, {window=}, "
+            f"{mlp_ratio=}"
+        )
     if len(depths) != len(heads) or not depths:
-        raise InputError(f"swin: depths and heads have one number a stage, got {tuple(depths)} and {tuple(heads)}")
-    for i, number in enumerate(heads):
-        if dim * 2**i % number:
-            raise InputError(f"swin: width {dim * 2**i} of stage {i + 1} is not a multiple of its {number} heads")
+        raise InputError(f"{name}: depths and heads have one number a stage, got {tuple(depths)} and {tuple(heads)}")
+    for i, (dim, number) in enumerate(zip(dims, heads, strict=True)):
+        if dim % number:
+            raise InputError(f"{name}: width {dim} of stage {i + 1} is not a multiple of its {number} heads")
     if not 0 <= drop_path < 1:
-        raise InputError(f"swin: drop_path is a probability in [0, 1), got {drop_path}")
+        raise InputError(f"{name}: drop_path is a probability in [0, 1), got {drop_path}")
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Weights as the stages want them; for ``nn.Module.apply``."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

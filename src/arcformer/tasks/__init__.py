@@ -4,15 +4,18 @@ from arcformer.tasks import pretrain
 from arcformer.tasks.base import TASKS, Estimator, Prediction, Task, TaskMetrics
 from arcformer.tasks.classify import Classify, ClassPrediction
 from arcformer.tasks.regress import Posterior, Regress
+from arcformer.tasks.superres import FineImage, SuperRes
 
 __all__ = [
     "TASKS",
     "ClassPrediction",
     "Classify",
     "Estimator",
+    "FineImage",
     "Posterior",
     "Prediction",
     "Regress",
+    "SuperRes",
     "Task",
     "TaskMetrics",
     "pretrain",

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from torch import Tensor
 
 from arcformer.config import Component, Section, component, options_of
+from arcformer.data.deeplense import has_pairs
 from arcformer.data.observed import observed
 from arcformer.data.symmetry import Symmetries
 from arcformer.data.transforms import TransformSection
@@ -53,6 +54,9 @@ class DataSection(Section):
     ``subset_seed``: which images these are; None: those of the run's seed. They do not depend on the batch size, and
     fewer are a part of more. They are made once and held in memory.
     ``validation``: how many images are simulated to validate on. A folder gives a tenth of its files, by hash.
+    ``pairs``: where a task that learns of images at a finer resolution has these from. ``given``: from the simulator,
+    which gives the noise-free sky before the PSF, or from a folder with ``LR`` and ``HR`` in it, files joined by their
+    number. ``binned``: the images are the finer ones, and their sums over blocks of pixels are what the network sees.
     ``split_seed``: another seed, another split of the folder.
     ``skip_bad``: whether bad files of a folder are left out, and listed, or are an error.
     ``workers``: processes that prepare batches; None: one for two cores, at most eight. Batches do not depend on it.
@@ -69,6 +73,7 @@ class DataSection(Section):
     labels: int | None = Field(default=None, ge=1)
     subset_seed: int | None = None
     validation: int = Field(default=1536, ge=1)
+    pairs: Literal["given", "binned"] = "given"
     split_seed: int = 0
     skip_bad: bool = False
     workers: int | None = Field(default=None, ge=0)
@@ -251,6 +256,7 @@ def check_trainable(config: RunConfig) -> None:
     training = config.training
     truth_wanted(config)
     check_targets(config)
+    check_pairs(config)
     if ":" in config.backbone.name and not (training.lora.rank or training.recompute or training.layer_decay < 1):
         return
     try:
@@ -295,6 +301,38 @@ def check_targets(config: RunConfig) -> None:
                 f"task.targets: lenses of {', '.join(lacking)} have no {name}; set data.only to "
                 f"{json.dumps(list(known))}"
             )
+
+
+def factor_wanted(config: RunConfig) -> int | None:
+    """By how much the images that the task learns of are finer, as its option ``factor`` says; None without one."""
+    return config.task.options.get("factor")
+
+
+def check_pairs(config: RunConfig) -> None:
+    """See that the images come in pairs of two resolutions for a task that learns of these, and that fluxes add up.
+
+    Raises:
+        InputError: they cannot; or pairs are asked for where the task has no use for them.
+    """
+    data, name = config.data, config.task.name
+    if factor_wanted(config) is None:
+        if data.pairs == "binned":
+            raise InputError(f"data.pairs: task {name} learns of no pairs; leave it out, or take task superres")
+        return
+    if config.transform.scaling not in ("linear", "none"):
+        raise InputError(
+            f"{name}: pixels under a coarser one add up to its flux, which transform.scaling = "
+            f"'{config.transform.scaling}' would not leave so; set it to linear"
+        )
+    if data.folder is None or data.pairs == "binned":
+        return
+    if not has_pairs(data.folder):
+        raise InputError(
+            f"{data.folder} holds no pairs, in sub-folders LR and HR; to bin its images and learn to undo that, set "
+            "data.pairs to binned"
+        )
+    if data.labels is not None or data.only:
+        raise InputError("data.labels and data.only choose by class, and files in LR and HR have none; leave them out")
 
 
 def truth_wanted(config: RunConfig) -> bool:

@@ -10,7 +10,7 @@ import torch
 
 from arcformer.batch import LensBatch
 from arcformer.data.arrays import mass_among
-from arcformer.data.deeplense import Catalogue, scan
+from arcformer.data.deeplense import Catalogue, has_pairs, scan, scan_pairs
 from arcformer.data.fixed import Beginning, chunk_size
 from arcformer.data.folders import FolderBatches, check_files
 from arcformer.data.index import Index, check_store, is_store
@@ -20,7 +20,7 @@ from arcformer.data.splits import few_of_each, load_split, save_split, split
 from arcformer.data.stored import StoredBatches
 from arcformer.errors import InputError, near
 from arcformer.sim.presets import PRESETS
-from arcformer.training.recipe import RunConfig, targets_wanted, truth_wanted
+from arcformer.training.recipe import RunConfig, factor_wanted, targets_wanted, truth_wanted
 
 __all__ = ["first_images", "open_labelled", "open_sources", "open_test", "simulated_on", "split_files"]
 
@@ -90,7 +90,7 @@ def open_test(
         InputError: no split, an image of it that is not there any more, or none in its test part.
     """
     if config.data.folder is None:
-        return _simulated(config, "test", seed, count, device)
+        return _simulated(config, "test", seed, count, device, truth_wanted(config))
     return _parts(config, split_path)("test")
 
 
@@ -135,7 +135,7 @@ def _simulated(
 ) -> SimulatedBatches:
     data, size = config.data, config.training.batch_size
     drawn = {"seed": seed, "split": part, "pixels": data.pixels, "count": count}
-    return SimulatedBatches(data.simulated, batch_size=size, device=device, truth=truth, **drawn)
+    return SimulatedBatches(data.simulated, batch_size=size, device=device, truth=truth, **drawn, **_paired(config))
 
 
 def _beginning(config: RunConfig, device: torch.device | str, truth: bool) -> Beginning:
@@ -149,8 +149,23 @@ def _beginning(config: RunConfig, device: torch.device | str, truth: bool) -> Be
         pixels=data.pixels,
         device=device,
         truth=truth,
+        **_paired(config),
     )
     return Beginning(endless, count=data.count, of_each=data.labels)
+
+
+def _paired(config: RunConfig) -> dict[str, int | None]:
+    """How simulated images come with finer ones, where the task learns of pairs."""
+    return {"binned" if config.data.pairs == "binned" else "finer": factor_wanted(config)}
+
+
+def _binned(config: RunConfig) -> int | None:
+    return factor_wanted(config) if config.data.pairs == "binned" else None
+
+
+def _given(config: RunConfig, folder: Path) -> bool:
+    """Whether a folder is to be read as pairs of files."""
+    return factor_wanted(config) is not None and config.data.pairs == "given" and has_pairs(folder)
 
 
 def _subset_seed(config: RunConfig) -> int:
@@ -200,28 +215,40 @@ def _folder(config: RunConfig) -> Path:
 def _read_once(config: RunConfig, folder: Path, skip_bad: bool, progress: Progress) -> Catalogue:
     """The good files of a folder."""
     checked = {"targets": targets_wanted(config), "skip_bad": skip_bad, "progress": progress}
-    return check_files(_scanned(config, folder), **checked, **_read_as(config))
+    found = _scanned(config, folder)
+    return check_files(found, **checked, **_read_as(config, found))
 
 
 def _scanned(config: RunConfig, folder: Path) -> Catalogue:
+    if _given(config, folder):
+        return scan_pairs(folder)
     preset = PRESETS.get(config.data.preset)
     return scan(folder, preset.classes, preset.aliases, config.data.only)
 
 
 def _folder_batches(config: RunConfig, catalogue: Catalogue, **order: Any) -> FolderBatches:
-    unit = PRESETS.get(config.data.preset).unit
-    return FolderBatches(catalogue, batch_size=config.training.batch_size, unit=unit, **_read_as(config), **order)
+    told = {"unit": "" if catalogue.finer else PRESETS.get(config.data.preset).unit, "binned": _binned(config)}
+    return FolderBatches(
+        catalogue, batch_size=config.training.batch_size, **told, **_read_as(config, catalogue), **order
+    )
 
 
-def _read_as(config: RunConfig) -> dict[str, Any]:
-    """What files do not say of themselves: their pixel scale, and what the number beside an image is."""
+def _read_as(config: RunConfig, catalogue: Catalogue) -> dict[str, Any]:
+    """What files do not say of themselves: their pixel scale, and what the number beside an image is.
+
+    Of pairs, which are in no known unit, the finer ones have the pixels of the preset.
+    """
     preset = PRESETS.get(config.data.preset)
-    return {"pixel_scale": preset.pixel_scale, "mass": mass_among(preset.targets)}
+    told = {"pixel_scale": preset.pixel_scale, "mass": mass_among(preset.targets)}
+    factor = factor_wanted(config)
+    if catalogue.finer and factor is not None:
+        told |= {"pixel_scale": preset.pixel_scale * factor, "factor": factor}
+    return told
 
 
 def _stored(config: RunConfig, folder: Path, **order: Any) -> StoredBatches:
-    only = config.data.only
-    return StoredBatches(folder, batch_size=config.training.batch_size, extras=False, only=only, **order)
+    told = {"only": config.data.only, "binned": _binned(config)}
+    return StoredBatches(folder, batch_size=config.training.batch_size, extras=False, **told, **order)
 
 
 def _check_targets(stored: StoredBatches, wanted: Sequence[str]) -> None:

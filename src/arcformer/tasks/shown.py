@@ -7,7 +7,7 @@ import torch
 from arcformer.errors import InputError
 from arcformer.models import BACKBONES, Backbone, TokenBackbone
 
-__all__ = ["channels_and_stride", "with_tokens"]
+__all__ = ["channels_and_maps", "channels_and_stride", "with_tokens"]
 
 MOST_CHANNELS = 16
 
@@ -15,12 +15,19 @@ SIDE = 64
 
 
 def channels_and_stride(backbone: Backbone) -> tuple[int, int]:
-    """Channels of the images that ``backbone`` takes, and the stride of its last feature map.
+    """Channels of the images that ``backbone`` takes, and the stride of its last feature map."""
+    channels, maps = channels_and_maps(backbone)
+    return channels, maps[-1][1]
+
+
+def channels_and_maps(backbone: Backbone) -> tuple[int, list[tuple[int, int]]]:
+    """Channels of the images that ``backbone`` takes, and channels and stride of each feature map, finest first.
 
     A backbone refuses images of other channels, so one after another is tried. Its state is left alone.
 
     Raises:
         InputError: it takes none of 1 to 16 channels.
+        NotImplementedError: it lies on the meta device, without memory, and cannot be shown anything there.
     """
     training, parameter = backbone.training, next(backbone.parameters(), torch.empty(0))
     backbone.eval()
@@ -29,11 +36,13 @@ def channels_and_stride(backbone: Backbone) -> tuple[int, int]:
             try:
                 with torch.no_grad():
                     image = torch.zeros(1, channels, SIDE, SIDE, device=parameter.device, dtype=parameter.dtype)
-                    return channels, backbone.features(image)[-1].stride
+                    return channels, [(m.x.shape[1], m.stride) for m in backbone.features(image)]
             except Exception as error:  # of another network, of any kind
                 refusal = error
     finally:
         backbone.train(training)
+    if parameter.is_meta:
+        raise NotImplementedError(f"{type(backbone).__name__} computes nothing without memory") from refusal
     raise InputError(f"{type(backbone).__name__} takes images of none of 1 to {MOST_CHANNELS} channels ({refusal})")
 
 
