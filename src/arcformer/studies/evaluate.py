@@ -18,13 +18,14 @@ from arcformer.progress import track, working
 from arcformer.studies.classification.evaluation import ClassGathering
 from arcformer.studies.evaluation import PICTURED, Evaluation, Gathering
 from arcformer.studies.regression.evaluation import PosteriorGathering
+from arcformer.studies.restoration.evaluation import RestoredGathering
 
 if TYPE_CHECKING:
     from arcformer.training import Run
 
 __all__ = ["KINDS", "evaluate", "told_by"]
 
-KINDS: tuple[type[Gathering], ...] = (ClassGathering, PosteriorGathering)
+KINDS: tuple[type[Gathering], ...] = (ClassGathering, PosteriorGathering, RestoredGathering)
 """All that a prediction can be measured as. The first that suits it is taken."""
 
 
