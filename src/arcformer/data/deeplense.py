@@ -40,6 +40,7 @@ class Catalogue:
         bad: a line for each file that was left out because it cannot be used.
         others: how many images of each class were left out because they were not asked for.
         finer: for each image the file of the same sky at a higher resolution; empty where there are no pairs.
+        alone: a line for each file that is half of a pair.
     """
 
     root: Path
@@ -50,6 +51,7 @@ class Catalogue:
     bad: tuple[str, ...] = ()
     others: Mapping[str, int] = field(default_factory=dict)
     finer: tuple[Path, ...] = ()
+    alone: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -111,7 +113,7 @@ def has_pairs(root: str | Path) -> bool:
 def scan_pairs(root: str | Path) -> Catalogue:
     """The pairs in ``root/LR`` and ``root/HR``, as ``LR/LR_7.npy`` and ``HR/HR_7.npy``, or ``sampleN.npy`` in both.
 
-    They are in the order of their numbers; files whose number the other folder lacks are ``bad``.
+    They are in the order of their numbers; files whose number the other folder lacks are ``alone``.
 
     Raises:
         InputError: a folder is missing, a file has no number or a number two files, or nothing pairs.
@@ -124,7 +126,7 @@ def scan_pairs(root: str | Path) -> Catalogue:
     lacking = [f"{low[n]}: there is no file of its number, {n}, in HR" for n in sorted(low.keys() - high.keys())]
     lacking += [f"{high[n]}: there is no file of its number, {n}, in LR" for n in sorted(high.keys() - low.keys())]
     paths, finer = (tuple(of[n] for n in both) for of in (low, high))
-    return Catalogue(root, paths, junk=low_junk + high_junk, bad=tuple(lacking), finer=finer)
+    return Catalogue(root, paths, junk=low_junk + high_junk, finer=finer, alone=tuple(lacking))
 
 
 def read_pair(

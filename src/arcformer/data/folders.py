@@ -58,14 +58,14 @@ def check_files(
     for row, shape in shapes.items():
         if shape != usual[0][0]:
             faults[row] = f"{catalogue.paths[row]}: its shape is {shape}, that of {usual[0][1]} others {usual[0][0]}"
-    lines = [*catalogue.bad, *(faults[row] for row in sorted(faults))]
+    lines = [*catalogue.alone, *(faults[row] for row in sorted(faults))]
     if not lines:
         return catalogue
     if not skip_bad or len(faults) == len(catalogue):
         more = f" (and {len(lines) - 1} more bad files of {len(catalogue)})" if len(lines) > 1 else ""
         raise BadFile(f"{lines[0]}{more}")
     kept = catalogue.select([row for row in range(len(catalogue)) if row not in faults])
-    return replace(kept, bad=tuple(lines))
+    return replace(kept, bad=(*catalogue.bad, *lines), alone=())
 
 
 def _read(catalogue: Catalogue, row: int, **options: Any) -> LensBatch:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,7 +22,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 
 def binned(batch: LensBatch, factor: int | None) -> LensBatch:
-    """Pairs of images of which there is but one resolution: they are ``high_res``, and their sums over blocks the images.
+    """Pairs of images of which there is one resolution: they are ``high_res``, and their sums over blocks the images.
 
     So published sets are paired: DeepLense's Model I 75 to 150 pixels, Model II and III 32 to 64. How their coarser
     images were made is not told; that counts of 2 x 2 pixels were summed is an assumption. Noise and PSF are in both:

@@ -37,8 +37,8 @@ def ssim(found: Tensor, true: Tensor) -> Tensor:
     Both images are brought to the range of the true one, its least pixel to 0 and its greatest to 1.
     """
     low, unit = true.flatten(1).amin(1).view(-1, 1, 1, 1), data_range(true).view(-1, 1, 1, 1)
-    scaled = ((image.float() - low) / unit for image in (found, true))
-    values = structural_similarity_index_measure(*scaled, data_range=1.0, reduction="none")
+    ours, theirs = ((image.float() - low) / unit for image in (found, true))
+    values = structural_similarity_index_measure(ours, theirs, data_range=1.0, reduction="none")
     assert isinstance(values, Tensor)
     return values.reshape(len(true))
 

@@ -95,9 +95,7 @@ class FineHead(nn.Module):
     Shape: list of ``FeatureMap`` and (B, channels, H, W) to (B, outputs, factor H, factor W).
     """
 
-    def __init__(
-        self, maps: Sequence[tuple[int, int]], channels: int, outputs: int, factor: int, *, width: int = 32
-    ):
+    def __init__(self, maps: Sequence[tuple[int, int]], channels: int, outputs: int, factor: int, *, width: int = 32):
         super().__init__()
         self.factor = factor
         self.used, self.ratios = [len(maps) - 1], list[int]()

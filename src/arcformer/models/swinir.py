@@ -24,7 +24,7 @@ from arcformer.errors import chosen
 from arcformer.models.attention import Attended, averaged, evenly, within
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
 from arcformer.models.fitting import check_channels
-from arcformer.models.swin import Stage, check_stages, initialise
+from arcformer.models.windows import Stage, check_stages, initialise
 
 __all__ = ["SIZES", "ChannelAttention", "Size", "SwinIR"]
 

@@ -30,6 +30,7 @@ def channels_and_maps(backbone: Backbone) -> tuple[int, list[tuple[int, int]]]:
         NotImplementedError: it lies on the meta device, without memory, and cannot be shown anything there.
     """
     training, parameter = backbone.training, next(backbone.parameters(), torch.empty(0))
+    refusal: Exception | None = None
     backbone.eval()
     try:
         for channels in range(1, MOST_CHANNELS + 1):

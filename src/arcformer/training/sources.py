@@ -134,8 +134,8 @@ def _simulated(
     truth: bool = False,
 ) -> SimulatedBatches:
     data, size = config.data, config.training.batch_size
-    drawn = {"seed": seed, "split": part, "pixels": data.pixels, "count": count}
-    return SimulatedBatches(data.simulated, batch_size=size, device=device, truth=truth, **drawn, **_paired(config))
+    drawn = {"seed": seed, "split": part, "pixels": data.pixels, "count": count} | _paired(config)
+    return SimulatedBatches(data.simulated, batch_size=size, device=device, truth=truth, **drawn)
 
 
 def _beginning(config: RunConfig, device: torch.device | str, truth: bool) -> Beginning:
@@ -154,7 +154,7 @@ def _beginning(config: RunConfig, device: torch.device | str, truth: bool) -> Be
     return Beginning(endless, count=data.count, of_each=data.labels)
 
 
-def _paired(config: RunConfig) -> dict[str, int | None]:
+def _paired(config: RunConfig) -> dict[str, Any]:
     """How simulated images come with finer ones, where the task learns of pairs."""
     return {"binned" if config.data.pairs == "binned" else "finer": factor_wanted(config)}
 

@@ -134,15 +134,17 @@ class RestoredEvaluation(Evaluation):
 
     @property
     def spectra(self) -> dict[str, Array]:
-        """The power of each method over that of the truth, all images together, (bins,)."""
+        """The power of each method over that of the truth, all images together, (bins,); not a number without any."""
         true = self.each["power_true"].sum(0)
+        true[true <= 0] = np.nan  # a ring between the frequencies of a small image
         return {name: self.each[_named("power", name)].sum(0) / true for name in (OURS, *self.rivals)}
 
     @property
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         named = {"network": self.spectra[OURS]} | {name: self.spectra[name] for name in self.rivals}
-        rows = zip(self.frequencies.tolist(), *(ratio.tolist() for ratio in named.values()), strict=True)
-        return {"power_ratio": [dict(zip(("cycles_per_pixel", *named), row, strict=True)) for row in rows]}
+        rows = zip(self.frequencies, *named.values(), strict=True)
+        plain = ([float(x) if np.isfinite(x) else None for x in row] for row in rows)
+        return {"power_ratio": [dict(zip(("cycles_per_pixel", *named), row, strict=True)) for row in plain]}
 
     def drawn(self) -> dict[str, Any]:
         return {

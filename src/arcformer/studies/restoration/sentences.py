@@ -50,8 +50,8 @@ def physics(evaluation: RestoredEvaluation) -> str:
     unit = "arcsec" if evaluation.pixel_scale is not None else "pixels"
     text = (
         f"Total flux: off by {100 * found['flux_error'].value:.2f} % in the median (bicubic "
-        f"{100 * found['flux_error_bicubic'].value:.2f} %), {100 * found['flux_bias'].value:+.2f} % on average. The ring: its "
-        f"radius is off by {with_interval(found['theta_E_error'])} {unit} (bicubic "
+        f"{100 * found['flux_error_bicubic'].value:.2f} %), {100 * found['flux_bias'].value:+.2f} % on average. "
+        f"The ring: its radius is off by {with_interval(found['theta_E_error'])} {unit} (bicubic "
         f"{with_interval(found['theta_E_error_bicubic'])}), its width by {with_interval(found['ring_width_error'])} "
         f"({with_interval(found['ring_width_error_bicubic'])})."
     )

@@ -31,7 +31,7 @@ def likelihood(residual: Tensor, log_std: Tensor, good: Tensor) -> Tensor:
 
 
 def chi_square(fine: Tensor, batch: LensBatch, factor: int) -> Tensor:
-    """How far ``fine`` (B, C, rH, rW), seen through the PSF and summed to pixels, is from the images: reduced chi-square.
+    """How far ``fine`` (B, C, rH, rW), through the PSF and summed to pixels, is from the images: reduced chi-square.
 
     One, if ``fine`` is the true sky and the noise is what the batch says. Pixels without noise count as they are, in
     the unit of the images. Bad pixels, and those so near to the edge that what lies beyond is seen in them, do not

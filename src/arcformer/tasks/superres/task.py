@@ -1,8 +1,8 @@
 """Super-resolution: the sky on a finer grid of pixels than the instrument has, and how sure that is, pixel by pixel.
 
 What is learned is ``batch.high_res``. Of pairs from the simulator that is the noise-free sky before the PSF, so that
-the network undoes pixels, PSF and noise at once; of ``data.pairs = "binned"`` and of public ``HR`` files it is the finer
-file as it is, its own PSF and noise in it, of which the noise cannot be foretold.
+the network undoes pixels, PSF and noise at once; of ``data.pairs = "binned"`` and of public ``HR`` files it is the
+finer file as it is, with a PSF and noise of its own, of which the noise cannot be foretold.
 
 The network adds to an interpolation what this lacks. Its last map may have any stride (``FineHead``). Everything is
 computed in the range of the transform, which must be a multiple of the flux (``linear`` or ``none``, see
@@ -16,7 +16,7 @@ one and 95 % within 1.96 of it; the two cannot both be met where residuals are n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -157,7 +157,7 @@ class SuperRes(Task):
         }
         return TaskMetrics(metrics, self._compared)
 
-    def _compared(self, prediction: FineImage, batch: LensBatch) -> dict[str, Tensor | None]:
+    def _compared(self, prediction: FineImage, batch: LensBatch) -> Mapping[str, Tensor | None]:
         true, good = self._truth(batch), self._good(batch)
         images = {"found": prediction.high_res, "interpolated": enlarged(batch.images, self.factor, "bicubic")}
         return {"true": true} | {name: torch.where(good, image, true) for name, image in images.items()}
@@ -175,15 +175,19 @@ class SuperRes(Task):
 
     @torch.no_grad()
     def calibrate(self, predictions: Sequence[FineImage], batches: Sequence[LensBatch]) -> None:
-        """Fit the factor of the uncertainty: the mean, of logarithms, of those by which each of ``SIGMAS`` would hold."""
+        """Fit the factor of the uncertainty: the mean (of logarithms) of those by which each of ``SIGMAS`` would hold.
+
+        Uncertainties of nothing, as of images that are found exactly, stay what they are.
+        """
         sigmas = []
         for prediction, batch in zip(predictions, batches, strict=True):
             z = (prediction.high_res - self._truth(batch)).abs() / prediction.std * self.spread
             sigmas.append(z[self._good(batch)].cpu())
         found = torch.cat(sigmas)
         found = found[:: -(-len(found) // CALIBRATED_ON)].sort().values
-        logs = [math.log(float(found[int(share * (len(found) - 1))]) / n) for share, n in SIGMAS.items()]
-        self.spread.fill_(math.exp(sum(logs) / len(logs)))
+        factors = [float(found[int(share * (len(found) - 1))]) / n for share, n in SIGMAS.items()]
+        if min(factors) > 0:
+            self.spread.fill_(math.exp(sum(map(math.log, factors)) / len(factors)))
 
     def _said(self, batch: LensBatch) -> tuple[Tensor, Tensor]:
         """The finer image and the logarithm of its standard deviation, not yet calibrated."""
