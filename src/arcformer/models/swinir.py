@@ -57,7 +57,7 @@ class SwinIR(Backbone):
     Args:
         image_size: side of most images, pixels. Windows are no larger.
         channels: number of channels of the images.
-        size: ``tiny`` (0.06 M parameters), ``light`` (1 M) or ``small`` (11 M); ``dim``, ``depths``, ``heads``,
+        size: ``tiny`` (0.07 M parameters), ``light`` (1 M) or ``small`` (11 M); ``dim``, ``depths``, ``heads``,
             ``window`` and ``mlp_ratio`` each override it.
         dim: width.
         depths: number of blocks of each group.

@@ -50,13 +50,14 @@ class Task(nn.Module, ABC):
     Attributes:
         monitor: the metric that chooses the best weights in validation, and ``"max"`` or ``"min"``.
         truth: whether batches are to hold what only a simulator knows, the noise (``noise_std``), the noise-free image
-            and all that was drawn (``extras``): ``useful`` where there is a simulator, ``needed``, or ``none``.
+            and all that was drawn (``extras``): ``useful`` where there is a simulator, ``needed``, or ``none``. Of a
+            task that has no use for what was drawn, which may be more than the images, ``noise`` where there is one.
         backbone: the backbone.
         classes: names of the classes, in the order of their labels; empty where there are none.
     """
 
     monitor: ClassVar[tuple[str, str]]
-    truth: ClassVar[Literal["none", "useful", "needed"]] = "none"
+    truth: ClassVar[Literal["none", "noise", "useful", "needed"]] = "none"
 
     def __init__(self, backbone: Backbone, classes: Sequence[str]):
         super().__init__()

@@ -351,6 +351,11 @@ def truth_wanted(config: RunConfig) -> bool:
     return wanted != "none"
 
 
+def drawn_wanted(config: RunConfig) -> bool:
+    """Whether all that was drawn is to be in batches too, and not the noise alone."""
+    return getattr(TASKS.get(config.task.name), "truth", "none") in ("useful", "needed")
+
+
 def _made_trainable(backbone: Backbone, training: TrainingSection) -> None:
     if training.freeze:
         backbone.requires_grad_(False)

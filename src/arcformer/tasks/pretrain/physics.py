@@ -65,7 +65,7 @@ class Physics(Objective):
         InputError: for weights that are negative or all 0.
     """
 
-    truth: ClassVar[Literal["none", "useful", "needed"]] = "needed"
+    truth: ClassVar[Literal["none", "noise", "useful", "needed"]] = "needed"
     used: Tensor
 
     def __init__(

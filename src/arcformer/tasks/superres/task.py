@@ -90,7 +90,7 @@ class SuperRes(Task):
     """
 
     monitor: ClassVar[tuple[str, str]] = ("psnr", "max")
-    truth: ClassVar[Literal["none", "useful", "needed"]] = "useful"  # the noise
+    truth: ClassVar[Literal["none", "noise", "useful", "needed"]] = "noise"
     missed: Tensor
     spread: Tensor
 
