@@ -1,14 +1,15 @@
 """How fast super-resolution is: training beside transformers' Swin2SR of the same size, and one image made finer.
 
-    python benchmarks/superres.py --json superres.json [--cases tiny] [--device cuda]
+    python benchmarks/superres.py --json superres.json [--cases tiny] [--device cuda] [--steps 10]
 
 A step is forward, the mean absolute error, backward and AdamW, in float32, of images of 75 x 75 pixels made twice as
 fine, 8 at a time. Width, depths, heads, windows and perceptrons are the same on both sides, and so is the end: one
 convolution and a shuffle of pixels. Theirs has its norms before the first group too; the parameters are counted below.
-Steps of the two alternate and medians are compared, so that a busy machine slows both.
+Steps of the two alternate and medians are compared. On a CPU they are of the processor's time, in one thread, which
+what else runs there hardly changes.
 
 ``image_ms`` is the median time of ``predict``, image and uncertainty, for one image of that size, with the default
-network and the others; ``process`` is the processor's time for it on a CPU, which what else runs there hardly changes.
+network and the others; ``process`` is the processor's time for it on a CPU.
 """
 
 from __future__ import annotations
@@ -71,15 +72,19 @@ class Theirs(nn.Module):
 
 
 def training(size: str, device: torch.device, steps: int) -> Iterator[Row]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     models = (Ours(size).to(device).train(), Theirs(SIZES[size]).to(device).train())
     images, fine = (torch.rand(BATCH, 1, side, side, device=device) for side in (SIDE, FACTOR * SIDE))
     times: tuple[list[float], list[float]] = ([], [])
     taken = [step_of(model) for model in models]
     for k in range(steps + 2):
         for step, seconds in zip(taken, times, strict=True):
-            seconds.append(timed(lambda step=step: step(images, fine), device))
+            before, busy = time.process_time(), timed(lambda step=step: step(images, fine), device)
+            seconds.append(busy if device.type == "cuda" else time.process_time() - before)
             if k < 2:
                 seconds.clear()  # to warm up
+    torch.set_num_threads(threads)
     ours, theirs = (BATCH / statistics.median(seconds) for seconds in times)
     yield Row.beside(f"train_images_per_s swinir/{size} {SIDE}x{SIDE}", ours, "images/s", PEER, theirs, "higher")
     ours, theirs = (sum(p.numel() for p in model.parameters()) for model in models)

@@ -11,9 +11,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 __all__ = ["ImageMean", "data_range", "flux_error", "power", "psnr", "ssim"]
+
+
+SIGMA, REACH = 1.5, 5
+"""Of the windows of SSIM: their width, and how far they reach, pixels."""
+
+DARK, FLAT = 0.01**2, 0.03**2
+"""What keeps dark and flat windows from being divided by nothing, K1^2 and K2^2."""
 
 
 def data_range(true: Tensor) -> Tensor:
@@ -34,13 +40,20 @@ def psnr(found: Tensor, true: Tensor) -> Tensor:
 def ssim(found: Tensor, true: Tensor) -> Tensor:
     """Structural similarity of each image (Wang et al. 2004), in Gaussian windows of 1.5 pixels.
 
-    Both images are brought to the range of the true one, its least pixel to 0 and its greatest to 1.
+    Both images are brought to the range of the true one, its least pixel to 0 and its greatest to 1. The numbers are
+    torchmetrics', the way to them is not: windows along an axis are a matrix, which is several times faster, and more
+    so to train by.
     """
     low, unit = true.flatten(1).amin(1).view(-1, 1, 1, 1), data_range(true).view(-1, 1, 1, 1)
-    ours, theirs = ((image.float() - low) / unit for image in (found, true))
-    values = structural_similarity_index_measure(ours, theirs, data_range=1.0, reduction="none")
-    assert isinstance(values, Tensor)
-    return values.reshape(len(true))
+    x, y = ((image.float() - low) / unit for image in (found, true))
+    rows, columns = (_windows(side, x) for side in x.shape[-2:])
+    with torch.autocast(x.device.type, enabled=False):  # variances are small differences
+        planes = torch.stack([x, y, x * x, y * y, x * y])
+        mean_x, mean_y, xx, yy, xy = rows @ planes @ columns.mT
+    var_x, var_y = (xx - mean_x * mean_x).clamp_min(0), (yy - mean_y * mean_y).clamp_min(0)
+    light = (2 * mean_x * mean_y + DARK) / (mean_x * mean_x + mean_y * mean_y + DARK)
+    structure = (2 * (xy - mean_x * mean_y) + FLAT) / (var_x + var_y + FLAT)
+    return (light * structure).flatten(1).mean(1)
 
 
 def flux_error(found: Tensor, true: Tensor) -> Tensor:
@@ -62,6 +75,17 @@ def power(images: Tensor, bins: int) -> Tensor:
     kept = (frequency > 0) & (ring < bins)
     found = spectrum.new_zeros(len(images), bins)
     return found.index_add(1, ring[kept], spectrum[:, kept])
+
+
+def _windows(side: int, like: Tensor) -> Tensor:
+    """Means of pixels along an axis under a Gaussian about each, (side, side); beyond the edge they are mirrored."""
+    reach = min(REACH, side - 1)
+    step = torch.arange(-reach, reach + 1, device=like.device)
+    weights = (-(step**2) / (2 * SIGMA**2)).exp()
+    pixel = (torch.arange(side, device=like.device)[:, None] + step).abs()
+    pixel = torch.where(pixel < side, pixel, 2 * (side - 1) - pixel)
+    matrix = torch.zeros(side, side, device=like.device)
+    return matrix.scatter_add_(1, pixel, (weights / weights.sum()).expand(side, -1)).to(like)
 
 
 class ImageMean(MeanMetric):

@@ -149,18 +149,27 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, blocked: Tensor | None = None) -> Tensor:
         """(B, M, N, D) to the same; ``blocked`` (M, N, N) is true where a cell must not see another."""
-        q, k, v = (part(x).unflatten(3, (self.heads, -1)).transpose(2, 3) for part in (self.q, self.k, self.v))
+        windows, bias = x.shape[1], typing.cast(Tensor, self.q.bias)
+        weight = torch.cat([self.q.weight, self.k.weight, self.v.weight])
+        parts = F.linear(x, weight, torch.cat([bias, torch.zeros_like(bias), self.v.bias]))  # all three in one pass
+        # Windows go with the heads: then one bias serves all images, and the fused kernels, which want 4 axes, apply.
+        q, k, v = parts.unflatten(3, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(2, 3)  # (B, M K, N, E)
         full = torch.promote_types(q.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):  # products go up to 100, too far for 8 bits of mantissa
-            scale = self.log_scale.to(full).clamp(max=math.log(100.0)).exp()[:, None, None]
-            q, k = F.normalize(q.to(full), dim=4) * scale, F.normalize(k.to(full), dim=4)
-            bias = self.position().expand(x.shape[1], -1, -1, -1)  # (M, K, N, N)
+            scale = self.log_scale.to(full).clamp(max=math.log(100.0)).exp().repeat(windows)[:, None, None]
+            q, k = q.to(full), k.to(full)
+            q, k = q * (scale / _length(q)), k * (1 / _length(k))
+            bias = self.position().expand(windows, -1, -1, -1)  # (M, K, N, N)
         if blocked is not None:
             bias = bias.masked_fill(blocked[:, None], -torch.inf)
-        # Windows go with the heads: then one bias serves all images, and the fused kernels, which want 4 axes, apply.
-        q, k, v, bias = (part.flatten(-4, -3).to(v.dtype) for part in (q, k, v, bias))
+        q, k, bias = (part.to(v.dtype) for part in (q, k, bias.flatten(0, 1)))
         x = attend(q, k, v, bias[None], scale=1.0)
         return self.out(x.unflatten(1, (-1, self.heads)).transpose(2, 3).flatten(3))
+
+
+def _length(x: Tensor) -> Tensor:
+    """Of vectors (..., E), (..., 1); that of nothing is no zero."""
+    return x.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
 
 class PositionBias(nn.Module):
