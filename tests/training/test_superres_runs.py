@@ -92,6 +92,18 @@ def test_files_are_joined_by_number_and_split_by_name(tmp_path: Path, folder: Pa
     assert factor_of(whole.batch(0)) == 2
 
 
+def test_images_in_no_class_folder_are_binned(tmp_path: Path, folder: Path) -> None:
+    asked = config(data={"folder": str(folder / "HR"), "pixels": None})
+    check_trainable(asked)
+    split_files(asked, tmp_path / "split.json")
+    batch = open_sources(asked, tmp_path / "split.json")[0].batch(0)
+    assert batch.images.shape == (4, 1, 8, 8)
+    assert batch.labels is None
+    assert batch.high_res is not None
+    name = batch.ids[0]
+    np.testing.assert_array_equal(batch.high_res[0], np.load(folder / "HR" / name))
+
+
 def test_pairs_that_do_not_belong_together_are_named_or_left_out(tmp_path: Path, folder: Path) -> None:
     np.save(folder / "LR" / "LR_777.npy", np.ones((1, 8, 8)))
     np.save(folder / "LR" / "LR_888.npy", np.ones((1, 8, 8)))

@@ -223,6 +223,8 @@ def _scanned(config: RunConfig, folder: Path) -> Catalogue:
     if _given(config, folder):
         return scan_pairs(folder)
     preset = PRESETS.get(config.data.preset)
+    if factor_wanted(config) is not None and config.data.labels is None and not config.data.only:
+        return scan(folder)  # what is learned of pairs is no class
     return scan(folder, preset.classes, preset.aliases, config.data.only)
 
 

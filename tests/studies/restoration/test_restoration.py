@@ -125,3 +125,16 @@ def test_deconvolution_leaves_the_truth_alone_and_keeps_the_flux(batch: LensBatc
         float((observed(sky, batch.psf, 2) - seen).square().mean()) for sky in (found, enlarged(seen, 2, "bicubic"))
     ]
     assert misfits[0] < misfits[1]
+
+
+def test_deconvolution_ends_where_noise_begins(batch: LensBatch) -> None:
+    assert batch.high_res is not None
+    assert batch.psf is not None
+    assert batch.noise_std is not None
+    torch.manual_seed(0)
+    seen = batch.extras["clean"] + batch.noise_std * torch.randn_like(batch.images)
+    given, all_steps = (
+        richardson_lucy(seen, batch.psf, 2, noise_std=noise_std, steps=30) for noise_std in (batch.noise_std, None)
+    )
+    errors = [float((sky - batch.high_res).square().mean()) for sky in (given, all_steps)]
+    assert errors[0] < errors[1]

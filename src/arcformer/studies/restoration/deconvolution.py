@@ -4,7 +4,8 @@ Each step multiplies the sky x by how much brighter the images y are than what t
 
     x <- x A^T[(y + p) / (A x + p)] / A^T[1],    A: PSF and sum over pixels (``data/pairs.py``),
 
-with a pedestal p that keeps images with noise about zero positive (Snyder et al. 1993). Many steps fit the noise.
+with a pedestal p that keeps images with noise about zero positive (Snyder et al. 1993). Many steps fit the noise: where
+that is known, an image is left alone once its reduced chi-square is one (Morozov's principle).
 """
 
 from __future__ import annotations
@@ -22,12 +23,20 @@ STEPS = 20
 
 
 def richardson_lucy(
-    images: Tensor, psf: Tensor, factor: int, *, steps: int = STEPS, start: Tensor | None = None
+    images: Tensor,
+    psf: Tensor,
+    factor: int,
+    *,
+    noise_std: Tensor | None = None,
+    steps: int = STEPS,
+    start: Tensor | None = None,
 ) -> Tensor:
     """The sky (B, C, rH, rW) of images (B, C, H, W) seen through ``psf`` (B, k, l), which is on the finer grid.
 
     Args:
         images: in units in which fluxes are positive, noise aside.
+        noise_std: (B, C, H, W), where it is known.
+        steps: at most.
         start: the sky to begin with, positive; None: as bright everywhere as the image is on average.
     """
     least = images.flatten(1).amin(1).clamp_max(0).view(-1, 1, 1, 1)
@@ -42,8 +51,12 @@ def richardson_lucy(
 
     weight = _transposed(seen, sky, torch.ones_like(images)).clamp_min(1e-6)
     for _ in range(steps):
-        ratio = (images + pedestal) / (seen(sky) + pedestal)
-        sky = sky * _transposed(seen, sky, ratio).clamp_min(0) / weight
+        model = seen(sky)
+        better = sky * _transposed(seen, sky, (images + pedestal) / (model + pedestal)).clamp_min(0) / weight
+        if noise_std is not None:
+            chi2 = ((images - model) / noise_std.clamp_min(1e-30)).flatten(1).square().mean(1)
+            better = torch.where((chi2 > 1).view(-1, 1, 1, 1), better, sky)
+        sky = better
     return sky
 
 

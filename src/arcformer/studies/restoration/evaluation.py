@@ -243,7 +243,7 @@ def _without_network(batch: LensBatch, factor: int) -> dict[str, Tensor]:
     """What interpolation says and, of images with a PSF that is no point, deconvolution."""
     found = {how: enlarged(batch.images, factor, how) for how in ("bilinear", "bicubic")}
     if batch.psf is not None and batch.psf.shape[-2:] != (1, 1):
-        found["richardson_lucy"] = richardson_lucy(batch.images, batch.psf, factor)
+        found["richardson_lucy"] = richardson_lucy(batch.images, batch.psf, factor, noise_std=batch.noise_std)
     return found
 
 
