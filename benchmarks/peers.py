@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor, nn
 
 from arcformer.models import Backbone, SwinV2, VisionTransformer, load_transformers_weights
-from arcformer.models.swin import PositionBias
+from arcformer.models.windows import PositionBias
 
 __all__ = [
     "AS_THEIRS",

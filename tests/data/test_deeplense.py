@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arcformer.data.deeplense import read_pair, scan, scan_pairs
+from arcformer.data.deeplense import has_pairs, read_pair, scan, scan_pairs
 from arcformer.errors import InputError
 
 CLASSES = ("no_sub", "cdm", "axion")
@@ -134,10 +134,17 @@ def test_pairs_are_joined_by_number(fill):
         "HR/HR_10.npy", "HR/HR_2.npy", "HR/HR_3.npy", "LR/LR_2.npy", "LR/LR_10.npy", "LR/LR_7.npy", "LR/.DS_Store"
     )
     pairs = scan_pairs(root)
-    assert [path.name for path in pairs.low] == ["LR_2.npy", "LR_10.npy"]
-    assert [path.name for path in pairs.high] == ["HR_2.npy", "HR_10.npy"]
-    assert [path.name for path in pairs.unpaired] == ["HR_3.npy", "LR_7.npy"]
+    assert [path.name for path in pairs.paths] == ["LR_2.npy", "LR_10.npy"]
+    assert [path.name for path in pairs.finer] == ["HR_2.npy", "HR_10.npy"]
+    assert [path.name for path in pairs.select([1]).finer] == ["HR_10.npy"]
+    lacking = [
+        r"LR_7.npy: there is no file of its number, 7, in HR",
+        "HR_3.npy: there is no file of its number, 3, in LR",
+    ]
+    assert [line.endswith(words) for line, words in zip(pairs.alone, lacking, strict=True)] == [True, True]
     assert pairs.junk == 1
+    assert has_pairs(root)
+    assert not has_pairs(root / "LR")
     fill("LR/sample2.npy")
     with pytest.raises(InputError, match="same number"):
         scan_pairs(root)
@@ -151,6 +158,9 @@ def test_a_pair_is_a_batch_of_two_resolutions(tmp_path):
     batch = read_pair(tmp_path / "low.npy", tmp_path / "high.npy", pixel_scale=0.1)
     assert batch.images.shape == (1, 1, 5, 5)
     assert batch.high_res.shape == (1, 1, 10, 10)
+    assert float(batch.high_res.sum()) == float(batch.images.sum())  # brightness in the files, flux in the batch
+    with pytest.raises(InputError, match=r"high\.npy is 2 times as fine as .*low\.npy, and task\.factor is 4"):
+        read_pair(tmp_path / "low.npy", tmp_path / "high.npy", factor=4)
     with pytest.raises(InputError, match="not a whole multiple"):
         read_pair(tmp_path / "low.npy", tmp_path / "odd.npy")
 

@@ -12,6 +12,8 @@ REGISTERED = {
     "cvt": {"dims": (16, 32), "depths": (1, 1), "heads": (1, 2), "drop_path": 0.1},
     "crossvit": {"dims": (16, 32), "depths": (1, 1), "heads": 2, "drop_path": 0.1},
     "resnet": {"width": 8},
+    "swinir": {"dim": 12, "depths": (2, 1), "window": 4, "channel_attention": True, "drop_path": 0.1},
+    "rcan": {"dim": 8, "groups": 2, "depth": 1},
     "d4vit": {"dim": 32, "depth": 2, "drop_path": 0.1},
     "sourceformer": {"dim": 32, "depth": 2, "heads": 2, "drop_path": 0.1},
 }

@@ -22,7 +22,7 @@ from arcformer.models.attention import (
 )
 from arcformer.models.crossvit import exchanged
 
-ATTENDING = [name for name in BACKBONES if name != "resnet"]
+ATTENDING = [name for name in BACKBONES if name not in ("resnet", "rcan")]
 
 
 def given(weights: Tensor) -> Attended:
@@ -271,7 +271,7 @@ def test_token_norms_are_taken_before_the_last_norm(name: str) -> None:
     normed = any(
         after.untyped_storage().data_ptr() == maps[-1].x.untyped_storage().data_ptr() for _, after in record.norms
     )
-    assert normed == (name in ATTENDING)
+    assert normed == (name in ATTENDING and name != "swinir")  # whose last map a convolution makes
     if not normed:
         torch.testing.assert_close(norms[-1].x[:, 0], maps[-1].x.norm(dim=1))
 

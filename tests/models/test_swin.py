@@ -10,7 +10,7 @@ import torch
 from arcformer.errors import InputError
 from arcformer.models import SwinV2
 from arcformer.models.check import check_backbone
-from arcformer.models.swin import Attention, Block, PositionBias
+from arcformer.models.windows import Attention, Block, PositionBias
 
 SMALL = {"dim": 12, "depths": (2, 2), "heads": (2, 3)}
 

@@ -3,6 +3,10 @@
 Classes are sub-folders, under their own names or an alias of the preset, at the top or below ``train``, ``val`` and
 ``test``; where all images are of one class, they need no folder of it. The order of the classes is the caller's, that
 of the files is sorted; the file system decides nothing.
+
+Pairs of a low and a high resolution lie in ``LR`` and ``HR`` and have no classes. Their two files are joined by the
+number in their names, and are taken to show brightness, in one range: where the sky is as bright in both, a pixel
+of the finer one holds a share of the flux as large as its share of the area.
 """
 
 from __future__ import annotations
@@ -11,12 +15,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from arcformer.batch import LensBatch
 from arcformer.data.files import images_below, read_image
+from arcformer.data.image import BadFile
 from arcformer.errors import InputError, near
 
-__all__ = ["Catalogue", "Pairs", "read_pair", "scan", "scan_pairs"]
+__all__ = ["Catalogue", "has_pairs", "read_pair", "scan", "scan_pairs"]
 
 PARTS = ("train", "val", "valid", "validation", "test")
 
@@ -33,6 +39,8 @@ class Catalogue:
         junk: how many files were passed over: hidden ones, ``__MACOSX``, other formats.
         bad: a line for each file that was left out because it cannot be used.
         others: how many images of each class were left out because they were not asked for.
+        finer: for each image the file of the same sky at a higher resolution; empty where there are no pairs.
+        alone: a line for each file that is half of a pair.
     """
 
     root: Path
@@ -42,6 +50,8 @@ class Catalogue:
     junk: int = 0
     bad: tuple[str, ...] = ()
     others: Mapping[str, int] = field(default_factory=dict)
+    finer: tuple[Path, ...] = ()
+    alone: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,7 +64,8 @@ class Catalogue:
     def select(self, rows: Sequence[int]) -> Catalogue:
         """The catalogue of the images at ``rows``, in that order."""
         labels = tuple(self.labels[i] for i in rows) if self.labels else ()
-        return replace(self, paths=tuple(self.paths[i] for i in rows), labels=labels)
+        finer = tuple(self.finer[i] for i in rows) if self.finer else ()
+        return replace(self, paths=tuple(self.paths[i] for i in rows), labels=labels, finer=finer)
 
 
 def scan(
@@ -97,29 +108,15 @@ def scan(
     return Catalogue(root, tuple(paths[row] for row in rows), labels, kept, junk, others=others)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Images at low and high resolution, joined by the number in their names.
-
-    Attributes:
-        root: the folder with the sub-folders ``LR`` and ``HR``.
-        low, high: files of the same length, in the order of their numbers.
-        unpaired: files whose number the other folder lacks.
-        junk: how many files were passed over.
-    """
-
-    root: Path
-    low: tuple[Path, ...]
-    high: tuple[Path, ...]
-    unpaired: tuple[Path, ...]
-    junk: int
-
-    def __len__(self) -> int:
-        return len(self.low)
+def has_pairs(root: str | Path) -> bool:
+    """Whether a folder holds pairs, in sub-folders ``LR`` and ``HR``."""
+    return (Path(root) / "LR").is_dir() and (Path(root) / "HR").is_dir()
 
 
-def scan_pairs(root: str | Path) -> Pairs:
+def scan_pairs(root: str | Path) -> Catalogue:
     """The pairs in ``root/LR`` and ``root/HR``, as ``LR/LR_7.npy`` and ``HR/HR_7.npy``, or ``sampleN.npy`` in both.
+
+    They are in the order of their numbers; files whose number the other folder lacks are ``alone``.
 
     Raises:
         InputError: a folder is missing, a file has no number or a number two files, or nothing pairs.
@@ -129,22 +126,33 @@ def scan_pairs(root: str | Path) -> Pairs:
     both = sorted(low.keys() & high.keys())
     if not both:
         raise InputError(f"{root}: no number of a file in LR is that of a file in HR")
-    alone = [(low | high)[number] for number in sorted(low.keys() ^ high.keys())]
-    return Pairs(root, tuple(low[n] for n in both), tuple(high[n] for n in both), tuple(alone), low_junk + high_junk)
+    lacking = [f"{low[n]}: there is no file of its number, {n}, in HR" for n in sorted(low.keys() - high.keys())]
+    lacking += [f"{high[n]}: there is no file of its number, {n}, in LR" for n in sorted(high.keys() - low.keys())]
+    paths, finer = (tuple(of[n] for n in both) for of in (low, high))
+    return Catalogue(root, paths, junk=low_junk + high_junk, finer=finer, alone=tuple(lacking))
 
 
-def read_pair(low: Path, high: Path, *, pixel_scale: float | None = None) -> LensBatch:
-    """A pair as a batch of one: ``images`` from ``low``, of ``pixel_scale``, and ``high_res``.
+def read_pair(
+    low: Path, high: Path, *, factor: int | None = None, pixel_scale: float | None = None, **options: Any
+) -> LensBatch:
+    """A pair as a batch of one: ``images`` from ``low``, of ``pixel_scale``, and ``high_res`` as flux of its pixels.
+
+    Args:
+        factor: by how much the finer one has to be finer; None: by any whole number.
+        options: passed to ``read_image``.
 
     Raises:
-        InputError: the sides of the two are not in a whole ratio. And what ``read_image`` raises.
+        BadFile: the sides of the two are not in a whole ratio, or not in that. And what ``read_image`` raises.
     """
-    batch, fine = read_image(low, pixel_scale=pixel_scale), read_image(high).images
+    batch, fine = read_image(low, pixel_scale=pixel_scale, **options), read_image(high, **options).images
     (height, width), (fine_height, fine_width) = batch.images.shape[-2:], fine.shape[-2:]
     if fine_height % height or fine_height * width != fine_width * height or fine.shape[1] != batch.images.shape[1]:
         shapes = f"{tuple(fine.shape[1:])} and {tuple(batch.images.shape[1:])}"
-        raise InputError(f"{high} is not a whole multiple of {low} in size: they are {shapes}")
-    return replace(batch, high_res=fine)
+        raise BadFile(f"{high} is not a whole multiple of {low} in size: they are {shapes}")
+    found = fine_height // height
+    if factor is not None and found != factor:
+        raise BadFile(f"{high} is {found} times as fine as {low}, and task.factor is {factor}")
+    return replace(batch, high_res=fine / found**2)
 
 
 def _classes_of(

@@ -12,9 +12,10 @@ import torch
 from torch.nn.functional import pad
 
 from arcformer.batch import LensBatch
-from arcformer.data.deeplense import Catalogue
+from arcformer.data.deeplense import Catalogue, read_pair
 from arcformer.data.files import read_image
 from arcformer.data.image import BadFile
+from arcformer.data.pairs import binned
 from arcformer.errors import InputError, near
 from arcformer.randomness import stream
 
@@ -31,14 +32,15 @@ def check_files(
 ) -> Catalogue:
     """Read every file once, so that training does not stop at a bad one hours later.
 
-    A file is bad where ``read_image`` says so, where its shape is not that of most, and where it lacks a target.
+    A file is bad where ``read_image`` says so, where its shape is not that of most, and where it lacks a target; of
+    pairs, where the two do not belong together or one is missing.
 
     Args:
         catalogue: the files.
         skip_bad: whether bad files are left out, and listed in ``bad`` of the catalogue that comes back.
         targets: names of numbers that every file must hold, as a task learns them.
         progress: wraps the files while they are read, as a progress bar does.
-        options: passed to ``read_image``.
+        options: passed to ``read_image``, or ``read_pair``.
 
     Raises:
         BadFile: without ``skip_bad``, the first bad file and how many more there are; with it, when none is good.
@@ -47,7 +49,7 @@ def check_files(
     faults: dict[int, str] = {}
     for row, path in enumerate(progress(catalogue.paths)):
         try:
-            batch = read_image(path, **options)
+            batch = _read(catalogue, row, **options)
             _check_targets(path, batch, targets)
             shapes[row] = tuple(batch.images.shape[1:])
         except BadFile as error:
@@ -56,14 +58,21 @@ def check_files(
     for row, shape in shapes.items():
         if shape != usual[0][0]:
             faults[row] = f"{catalogue.paths[row]}: its shape is {shape}, that of {usual[0][1]} others {usual[0][0]}"
-    if not faults:
+    lines = [*catalogue.alone, *(faults[row] for row in sorted(faults))]
+    if not lines:
         return catalogue
-    lines = [faults[row] for row in sorted(faults)]
     if not skip_bad or len(faults) == len(catalogue):
         more = f" (and {len(lines) - 1} more bad files of {len(catalogue)})" if len(lines) > 1 else ""
         raise BadFile(f"{lines[0]}{more}")
     kept = catalogue.select([row for row in range(len(catalogue)) if row not in faults])
-    return replace(kept, bad=(*catalogue.bad, *lines))
+    return replace(kept, bad=(*catalogue.bad, *lines), alone=())
+
+
+def _read(catalogue: Catalogue, row: int, **options: Any) -> LensBatch:
+    """The image, or pair, at ``row``."""
+    if catalogue.finer:
+        return read_pair(catalogue.paths[row], catalogue.finer[row], **options)
+    return read_image(catalogue.paths[row], **options)
 
 
 def _check_targets(path: Path, batch: LensBatch, wanted: Sequence[str]) -> None:
@@ -90,7 +99,8 @@ class FolderBatches:
         rows: which images of the catalogue, as a split gives them; None for all.
         shuffle: whether the order changes from pass to pass.
         unit: of the images, where the files do not say, as ``"counts"``.
-        options: passed to ``read_image``, as ``pixel_scale``.
+        binned: see ``pairs.binned``; None: images are as they are.
+        options: passed to ``read_image``, or ``read_pair``, as ``pixel_scale``.
     """
 
     def __init__(
@@ -102,6 +112,7 @@ class FolderBatches:
         rows: Sequence[int] | None = None,
         shuffle: bool = False,
         unit: str = "",
+        binned: int | None = None,
         **options: Any,
     ):
         self.catalogue = catalogue if rows is None else catalogue.select(rows)
@@ -110,6 +121,7 @@ class FolderBatches:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}: expected a whole number of at least 1")
         self.batch_size, self.seed, self.shuffle, self.unit, self.options = batch_size, seed, shuffle, unit, options
+        self.binned = binned
 
     def __len__(self) -> int:
         return len(self.catalogue)
@@ -137,11 +149,11 @@ class FolderBatches:
         epoch, place = divmod(k, self.batches)
         order = torch.randperm(len(self), generator=stream(self.seed, "order", epoch)) if self.shuffle else None
         rows = range(len(self))[place * self.batch_size : (place + 1) * self.batch_size]
-        return self._read([int(order[row]) for row in rows] if order is not None else rows)
+        return binned(self._read([int(order[row]) for row in rows] if order is not None else rows), self.binned)
 
     def _read(self, rows: Sequence[int]) -> LensBatch:
         chosen = self.catalogue.select(rows)
-        singles = [read_image(path, classes=self.classes, **self.options) for path in chosen.paths]
+        singles = [_read(chosen, row, classes=self.classes, **self.options) for row in range(len(chosen))]
         for path, single in zip(chosen.paths, singles, strict=True):
             for what, found, first in (
                 ("shape", tuple(single.images.shape[1:]), tuple(singles[0].images.shape[1:])),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["Scaling", "Stretch"]
 
-Scaling = Literal["asinh", "noise", "none", "minmax"]
+Scaling = Literal["asinh", "noise", "linear", "none", "minmax"]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from arcformer.batch import LensBatch
+from arcformer.data.pairs import binned
 from arcformer.errors import InputError
 from arcformer.sim.presets import PRESETS, Preset
 from arcformer.sim.render import simulate
@@ -27,6 +28,8 @@ class SimulatedBatches:
         count: how many images there are; None for no end. The last batch holds what remains.
         device: where images and noise are made.
         truth: whether batches hold the noise and the noise-free image.
+        finer: at how many times the resolution batches hold the noise-free sky too, see ``simulate``; None: not.
+        binned: see ``pairs.binned``; None: images are as the preset has them.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class SimulatedBatches:
         count: int | None = None,
         device: torch.device | str = "cpu",
         truth: bool = False,
+        finer: int | None = None,
+        binned: int | None = None,
     ):
         for name, value in (("batch_size", batch_size), ("count", count)):
             if value is not None and value < 1:
@@ -47,6 +52,7 @@ class SimulatedBatches:
         self.preset = PRESETS.get(preset) if isinstance(preset, str) else preset
         self.batch_size, self.seed, self.split = batch_size, seed, split
         self.pixels, self.count, self.device, self.truth = pixels, count, device, truth
+        self.finer, self.binned = finer, binned
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -62,7 +68,7 @@ class SimulatedBatches:
             k %= -(-self.count // size)
             size = min(size, self.count - k * size)
         with _one_thread():
-            return simulate(
+            batch = simulate(
                 self.preset,
                 size,
                 seed=self.seed,
@@ -70,7 +76,9 @@ class SimulatedBatches:
                 pixels=self.pixels,
                 device=self.device,
                 truth=self.truth,
+                finer=self.finer,
             )
+        return binned(batch, self.binned)
 
 
 @contextmanager

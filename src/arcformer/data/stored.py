@@ -13,6 +13,7 @@ from torch import Tensor
 
 from arcformer.batch import LensBatch
 from arcformer.data.index import Index
+from arcformer.data.pairs import binned
 from arcformer.data.shards import join_rows, open_shard
 from arcformer.errors import InputError, near
 from arcformer.randomness import stream
@@ -35,6 +36,7 @@ class StoredBatches:
         extras: whether batches hold the drawn parameters. Reading is several times faster without.
         only: the classes whose images are taken, and the only ones that labels count; none: all. How many images the
             store holds of each other class is in ``others``.
+        binned: see ``pairs.binned``; None: images are as they are.
 
     Raises:
         InputError: no store, or one that is not finished; no image is left; a batch size below one; an unknown class.
@@ -51,9 +53,11 @@ class StoredBatches:
         shuffle: bool = False,
         extras: bool = True,
         only: Sequence[str] = (),
+        binned: int | None = None,
     ):
         self.folder, self.index = Path(folder), Index.load(folder)
         self.batch_size, self.seed, self.shuffle, self.extras = batch_size, seed, shuffle, extras
+        self.binned = binned
         self._opened: dict[int, dict[str, Tensor]] = {}
         self._shuffled: tuple[int, Tensor] | None = None
         if batch_size < 1:
@@ -98,7 +102,8 @@ class StoredBatches:
 
     def batch(self, k: int) -> LensBatch:
         epoch, place = divmod(k, self.batches)
-        return self._read(self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size])
+        rows = self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+        return binned(self._read(rows), self.binned)
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:

@@ -34,8 +34,9 @@ class TransformSection(Section):
     ``size``: side in pixels; images are cropped about their centre, or padded with masked pixels. None keeps all, and
     a run brings other images to the size of those that it was trained on.
     ``pixel_scale``: arcsec per pixel after resampling, flux kept. None keeps that of the images.
-    ``scaling``: ``asinh``; ``noise``, asinh of each image in units of its own noise; ``none``; ``minmax``, each image
-    to [0, 1], which throws away how bright it is.
+    ``scaling``: ``asinh``; ``noise``, asinh of each image in units of its own noise; ``linear``, all images divided by
+    one number, so that fluxes still add up; ``none``; ``minmax``, each image to [0, 1], which throws away how bright it
+    is.
     ``softening``: where asinh turns from linear to logarithmic, in the unit of the images (``noise``: of their noise).
     None fits the noise of the sky. Without asinh it has no meaning.
     """
@@ -65,16 +66,20 @@ class Transform:
         """The transform with its numbers taken from ``batches``, which must be training batches.
 
         The softening is the median over images of the noise of their sky, offset and scale the mean and standard
-        deviation of their pixels after asinh. ``none`` and ``minmax`` need no numbers.
+        deviation of their pixels after asinh. The scale of ``linear`` is the root mean square of the pixels. ``none``
+        and ``minmax`` need no numbers.
 
         Raises:
             InputError: no batches, nothing in them to fit, or what ``__call__`` raises.
         """
-        if not self._compresses:
+        if self.section.scaling in ("none", "minmax"):
             return Transform(self.section)
         if not batches:
             raise InputError("a transform is fitted on at least one batch")
         batches = [self._on_grid(batch) for batch in batches]
+        if self.section.scaling == "linear":
+            pixels = torch.cat([_good_pixels(batch).double().cpu() for batch in batches])
+            return Transform(self.section, scale=float(pixels.square().mean().sqrt()) or 1.0)
         plain = Transform(self.section, self.section.softening or self._fit_softening(batches))
         pixels = torch.cat([_good_pixels(plain._scaled(batch)).double().cpu() for batch in batches])
         return replace(plain, offset=float(pixels.mean()), scale=float(pixels.std()) or 1.0)

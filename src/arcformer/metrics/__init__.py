@@ -3,6 +3,7 @@
 from arcformer.metrics.classification import ClassificationReport, ClassReport, classification_report
 from arcformer.metrics.contrast import NTXent, nt_xent
 from arcformer.metrics.detection import detection_report
+from arcformer.metrics.images import ImageMean, data_range, flux_error, power, psnr, ssim
 from arcformer.metrics.intervals import (
     Estimate,
     bootstrap,
@@ -39,6 +40,7 @@ __all__ = [
     "Estimate",
     "FeatureSpread",
     "Flatness",
+    "ImageMean",
     "IntervalCoverage",
     "LinearProbeAUROC",
     "LinearProbeAccuracy",
@@ -50,14 +52,19 @@ __all__ = [
     "classification_report",
     "clopper_pearson",
     "coverage",
+    "data_range",
     "detection_report",
     "flatness",
+    "flux_error",
     "from_rows",
     "mean",
     "nt_xent",
+    "power",
+    "psnr",
     "rank_correlation",
     "ranks",
     "sharpness",
+    "ssim",
     "tails",
     "tarp",
     "wilson",

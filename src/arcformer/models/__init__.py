@@ -6,23 +6,28 @@ from arcformer.models.crossvit import CrossViT
 from arcformer.models.cvt import ConvolutionalVisionTransformer
 from arcformer.models.equivariant import EquivariantTransformer
 from arcformer.models.foreign import load_transformers_weights
-from arcformer.models.heads import PixelHead, PoolHead
+from arcformer.models.heads import FineHead, PixelHead, PoolHead
+from arcformer.models.rcan import RCAN
 from arcformer.models.resnet import ResNet
 from arcformer.models.source_plane import Sourceformer
 from arcformer.models.swin import SwinV2
+from arcformer.models.swinir import SwinIR
 from arcformer.models.vit import VisionTransformer
 
 __all__ = [
     "BACKBONES",
+    "RCAN",
     "Backbone",
     "ConvolutionalVisionTransformer",
     "CrossViT",
     "EquivariantTransformer",
     "FeatureMap",
+    "FineHead",
     "PixelHead",
     "PoolHead",
     "ResNet",
     "Sourceformer",
+    "SwinIR",
     "SwinV2",
     "TokenBackbone",
     "Tokens",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from arcformer.errors import InputError
 from arcformer.models.backbone import FeatureMap
 from arcformer.models.fitting import centred
 
-__all__ = ["PixelHead", "PoolHead"]
+__all__ = ["FineHead", "PixelHead", "PoolHead"]
 
 
 class PoolHead(nn.Module):
@@ -72,3 +73,53 @@ class PixelHead(nn.Module):
 
     def forward(self, features: list[FeatureMap], height: int, width: int) -> Tensor:
         return centred(F.pixel_shuffle(self.linear(features[-1].x), self.stride), height, width)
+
+
+class FineHead(nn.Module):
+    """An image at ``factor`` times the resolution from feature maps of any strides, by shuffles of pixels.
+
+    From the coarsest map on, the cells of each become those of the next finer one (Shi et al. 2016, arXiv 1609.05158),
+    which is seen beside them, down to the pixels of the image, and at the end these become finer ones. A network that
+    looks at patches has no map of pixels; there the image itself stands in for it. Maps whose stride does not divide
+    that of the coarser one are passed over.
+
+    At first it gives zeros.
+
+    Args:
+        maps: channels and stride of each feature map, finest first.
+        channels: of the image that the backbone sees.
+        outputs: channels of the finer image.
+        factor: pixels of the finer image for each of the image, on each axis.
+        width: channels between the coarsest map and the end.
+
+    Shape: list of ``FeatureMap`` and (B, channels, H, W) to (B, outputs, factor H, factor W).
+    """
+
+    def __init__(self, maps: Sequence[tuple[int, int]], channels: int, outputs: int, factor: int, *, width: int = 32):
+        super().__init__()
+        self.factor = factor
+        self.used, self.ratios = [len(maps) - 1], list[int]()
+        dim, stride = maps[-1]
+        self.shuffles, self.joins = nn.ModuleList(), nn.ModuleList()
+        finer = [(k, *maps[k]) for k in reversed(range(len(maps) - 1))]
+        for k, beside, step in [*finer, *([(-1, width, 1)] if maps[0][1] > 1 else [])]:
+            if stride % step:
+                continue
+            ratio = stride // step
+            self.shuffles.append(nn.Conv2d(dim, width * ratio**2, 1))
+            self.joins.append(nn.Conv2d(width + beside, width, 3, padding=1))
+            self.used.append(k)
+            self.ratios.append(ratio)
+            dim, stride = width, step
+        self.shallow = nn.Conv2d(channels, width, 3, padding=1) if -1 in self.used else None
+        self.last = nn.Conv2d(dim, outputs * factor**2, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, features: list[FeatureMap], images: Tensor) -> Tensor:
+        x = features[self.used[0]].x
+        for k, ratio, shuffle, join in zip(self.used[1:], self.ratios, self.shuffles, self.joins, strict=True):
+            beside = F.gelu(self.shallow(images)) if k < 0 and self.shallow is not None else features[k].x
+            finer = F.pixel_shuffle(shuffle(x), ratio)
+            x = F.gelu(join(torch.cat([centred(finer, *beside.shape[-2:]), beside], 1)))
+        return F.pixel_shuffle(self.last(centred(x, *images.shape[-2:])), self.factor)

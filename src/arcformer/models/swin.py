@@ -4,7 +4,7 @@ Attention is within windows of w x w cells, so its cost grows with the area of t
 every second block shifts the windows by half their side (Swin V1, Liu et al. 2021, arXiv 2103.14030). A stage of blocks
 ends where 2 x 2 cells are merged into one of twice the width. V2 added what keeps training stable: norms at the end of
 the residual branches, products of unit vectors with a learned scale, and a bias of position that is a smooth function
-of the distance between two cells, given by a small perceptron.
+of the distance between two cells, given by a small perceptron. The blocks are in ``windows.py``.
 
 Shapes: B images, C channels, H x W pixels, a grid of h x w cells of width D, M windows of N = w * w cells, K heads of
 width E. Inside, the width comes last: (B, h, w, D).
@@ -12,22 +12,17 @@ width E. Inside, the width comes last: (B, h, w, D).
 
 from __future__ import annotations
 
-import functools
-import math
-import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from arcformer.errors import InputError, chosen
 from arcformer.models.attention import Attended, averaged, evenly, within
 from arcformer.models.backbone import BACKBONES, Backbone, FeatureMap
 from arcformer.models.fitting import check_channels, fit
-from arcformer.models.vit import attend, skip
+from arcformer.models.windows import Merge, Stage, check_stages, initialise
 
 __all__ = ["SIZES", "Size", "SwinV2"]
 
@@ -94,7 +89,9 @@ class SwinV2(Backbone):
         depths = preset.depths if depths is None else depths
         heads = preset.heads if heads is None else heads
         window = preset.window if window is None else window
-        _check(dim, depths, heads, patch, window, mlp_ratio, drop_path)
+        if patch <= 0:
+            raise InputError(f"swin: patch must be positive, got {patch}")
+        check_stages("swin", [dim * 2**i for i in range(len(depths))], depths, heads, window, mlp_ratio, drop_path)
         self.patch, self.channels, self.depths, self.dim = patch, channels, tuple(depths), dim * 2 ** (len(depths) - 1)
         self.stem = nn.Conv2d(channels, dim, patch, stride=patch)
         self.stem_norm = nn.LayerNorm(dim)
@@ -110,7 +107,7 @@ class SwinV2(Backbone):
             )
             self.stages.append(stage)
         self.norm = nn.LayerNorm(self.dim)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def features(self, images: Tensor, context: Tensor | None = None) -> list[FeatureMap]:
         """One feature map a stage of ``images`` (B, C, H, W), the last one normalised; ``context`` is not looked at.
@@ -137,213 +134,3 @@ class SwinV2(Backbone):
             if k:
                 shares = averaged(shares, maps[k - 1].grid, kernel=2, stride=2)
         return [FeatureMap(shares.unflatten(1, (1, *maps[0].grid)), self.patch)]
-
-
-class Stage(nn.Module):
-    """Blocks on one grid, windows in place and shifted in turn, after a merging of the grid before, if there is one."""
-
-    def __init__(self, dim: int, heads: int, window: int, mlp: int, rates: Sequence[float], merge: Merge | None):
-        super().__init__()
-        self.window = window
-        self.merge = merge
-        self.blocks = nn.ModuleList(Block(dim, heads, window, mlp, rate) for rate in rates)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, h, w, D) to the same; with a merging, from (B, 2 h, 2 w, D / 2)."""
-        if self.merge is not None:
-            x = self.merge(x)
-        for i, block in enumerate(self.blocks):
-            x = block(x, self._shift(i))
-        return x
-
-    def windows(self, grid: tuple[int, int], device: torch.device) -> list[Tensor]:
-        """The cells of each window of each block, (M, N), counted row by row; -1 for those that are added."""
-        number = torch.arange(1, grid[0] * grid[1] + 1, device=device).view(1, *grid, 1)
-        blocks = typing.cast(Iterable[Block], self.blocks)
-        return [block.cut(number, self._shift(i))[0][0, :, :, 0] - 1 for i, block in enumerate(blocks)]
-
-    def _shift(self, block: int) -> int:
-        return self.window // 2 if block % 2 else 0
-
-
-class Merge(nn.Module):
-    """2 x 2 cells of width D to one of width 2 D, by a linear map and a norm; odd sides get zeros at their end."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.linear = nn.Linear(4 * dim, 2 * dim, bias=False)
-        self.norm = nn.LayerNorm(2 * dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, h, w, D) to (B, h / 2, w / 2, 2 D). The four stand column by column, as published weights want it."""
-        if x.shape[1] % 2 or x.shape[2] % 2:
-            x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, h / 2, 2, w / 2, 2, D)
-        return self.norm(self.linear(x.permute(0, 1, 3, 4, 2, 5).flatten(3)))
-
-
-class Block(nn.Module):
-    """x + norm(attention(x)), then x + norm(perceptron(x)); each branch skipped for an image with ``drop_path``."""
-
-    def __init__(self, dim: int, heads: int, window: int, mlp: int, drop_path: float):
-        super().__init__()
-        self.window = window
-        self.attention = Attention(dim, heads, window)
-        self.norm1 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, mlp), nn.GELU(), nn.Linear(mlp, dim))
-        self.norm2 = nn.LayerNorm(dim)
-        self.drop_path = drop_path
-
-    def forward(self, x: Tensor, shift: int) -> Tensor:
-        """(B, h, w, D) to the same, with windows that begin ``shift`` cells further down and right."""
-        rate = self.drop_path if self.training else 0.0
-        x = x + skip(self.norm1(self._windowed(x, shift)), rate)
-        return x + skip(self.norm2(self.mlp(x)), rate)
-
-    def cut(self, x: Tensor, shift: int) -> tuple[Tensor, tuple[int, ...], tuple[int, int]]:
-        """A grid (B, h, w, D) in windows (B, M, N, D), and how far it was rolled and, on its near ends, padded."""
-        side = self.window
-        lack = (-x.shape[1] % side, -x.shape[2] % side)
-        top, left = lack[0] // 2, lack[1] // 2
-        # One window along an axis sees all of it already; shifted, it would be cut in two.
-        shifts = tuple(shift if n > side else 0 for n in x.shape[1:3])
-        if lack != (0, 0):
-            x = F.pad(x, (0, 0, left, lack[1] - left, top, lack[0] - top))
-        if shifts != (0, 0):
-            x = x.roll((-shifts[0], -shifts[1]), (1, 2))
-        x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side)).transpose(2, 3)  # (B, rows, columns, w, w, D)
-        return x.flatten(3, 4).flatten(1, 2), shifts, (top, left)
-
-    def _windowed(self, x: Tensor, shift: int) -> Tensor:
-        """Attention within windows: the grid is padded, rolled, cut, and put together again."""
-        (height, width), side = x.shape[1:3], self.window
-        rows, columns = -(-height // side), -(-width // side)
-        x, shifts, (top, left) = self.cut(x, shift)
-        blocked = None
-        if shifts != (0, 0) or (rows * side, columns * side) != (height, width):
-            blocked = _blocked_cached((height, width), side, shifts, x.device)
-        x = self.attention(x, blocked)
-        x = x.unflatten(2, (side, side)).unflatten(1, (rows, columns)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
-        if shifts != (0, 0):
-            x = x.roll(shifts, (1, 2))
-        return x[:, top : top + height, left : left + width]
-
-
-class Attention(nn.Module):
-    """Cosine attention within windows: softmax(s cos(q, k) + bias) v, with a learned scale s of at most 100 a head.
-
-    Keys have no bias of their own.
-    """
-
-    def __init__(self, dim: int, heads: int, window: int):
-        super().__init__()
-        self.heads = heads
-        self.q, self.k, self.v = (nn.Linear(dim, dim, bias=bias) for bias in (True, False, True))
-        self.out = nn.Linear(dim, dim)
-        self.log_scale = nn.Parameter(torch.full((heads,), math.log(10.0)))
-        self.position = PositionBias(heads, window)
-
-    def forward(self, x: Tensor, blocked: Tensor | None = None) -> Tensor:
-        """(B, M, N, D) to the same; ``blocked`` (M, N, N) is true where a cell must not see another."""
-        q, k, v = (part(x).unflatten(3, (self.heads, -1)).transpose(2, 3) for part in (self.q, self.k, self.v))
-        full = torch.promote_types(q.dtype, torch.float32)
-        with torch.autocast(x.device.type, enabled=False):  # products go up to 100, too far for 8 bits of mantissa
-            scale = self.log_scale.to(full).clamp(max=math.log(100.0)).exp()[:, None, None]
-            q, k = F.normalize(q.to(full), dim=4) * scale, F.normalize(k.to(full), dim=4)
-            bias = self.position().expand(x.shape[1], -1, -1, -1)  # (M, K, N, N)
-        if blocked is not None:
-            bias = bias.masked_fill(blocked[:, None], -torch.inf)
-        # Windows go with the heads: then one bias serves all images, and the fused kernels, which want 4 axes, apply.
-        q, k, v, bias = (part.flatten(-4, -3).to(v.dtype) for part in (q, k, v, bias))
-        x = attend(q, k, v, bias[None], scale=1.0)
-        return self.out(x.unflatten(1, (-1, self.heads)).transpose(2, 3).flatten(3))
-
-
-class PositionBias(nn.Module):
-    """Log-spaced continuous position bias: 16 sigmoid(perceptron(steps)), from the steps between two cells of a window.
-
-    Steps (down, right) are scaled to [-8, 8] and then to sign(x) log2(1 + |x|) / log2(8), so that larger windows are a
-    short way of extrapolation. The perceptron has 512 hidden units, whatever the width.
-    """
-
-    steps: Tensor
-    index: Tensor
-
-    def __init__(self, heads: int, window: int):
-        super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(), nn.Linear(512, heads, bias=False))
-        step = torch.arange(1 - window, window)
-        steps = torch.cartesian_prod(step, step) * 8 / max(1, window - 1)
-        steps = steps.sign() * torch.log2(1 + steps.abs()) / math.log2(8)
-        cell = torch.cartesian_prod(torch.arange(window), torch.arange(window))
-        apart = cell[:, None] - cell + window - 1  # (N, N, 2), of a query and a key, from 0
-        self.register_buffer("steps", steps, persistent=False)
-        self.register_buffer("index", apart[..., 0] * (2 * window - 1) + apart[..., 1], persistent=False)
-
-    def forward(self) -> Tensor:
-        """(K, N, N)."""
-        table = 16 * self.mlp(self.steps).sigmoid()
-        return table[self.index].permute(2, 0, 1)
-
-
-def _blocked(grid: tuple[int, int], window: int, shifts: tuple[int, ...], device: torch.device) -> Tensor:
-    """Which cells of a window do not see each other, (M, N, N), for a grid padded to windows and rolled by ``shifts``.
-
-    Rolling brings cells from opposite edges into one window; those that were not neighbours before stay apart. Cells
-    that were added by padding are apart from those of the image.
-    """
-    places, inside = [], []
-    for side, shift in zip(grid, shifts, strict=True):
-        lack = -side % window
-        cell = torch.arange(side + lack, device=device).roll(-shift)
-        places.append(torch.div(cell - shift, window, rounding_mode="floor"))
-        inside.append((cell >= lack // 2) & (cell < lack // 2 + side))
-    labels = places[0][:, None] * (grid[1] + window) + places[1]
-    labels = torch.where(inside[0][:, None] & inside[1], labels, labels.max() + 1)
-    labels = labels.unflatten(1, (-1, window)).unflatten(0, (-1, window)).transpose(1, 2).flatten(2).flatten(0, 1)
-    return labels[:, :, None] != labels[:, None]
-
-
-@functools.lru_cache(maxsize=32)
-def _remembered(grid: tuple[int, int], window: int, shifts: tuple[int, ...], device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # a tensor made in inference mode could not be used in training afterwards
-        return _blocked(grid, window, shifts, device)
-
-
-def _blocked_cached(grid: tuple[int, int], window: int, shifts: tuple[int, ...], device: torch.device) -> Tensor:
-    """The same as ``_blocked``, made once for a grid and a device; a compiler folds it into its own graph instead."""
-    return (_blocked if torch.compiler.is_compiling() else _remembered)(grid, window, shifts, device)
-
-
-def _check(
-    dim: int,
-    depths: Sequence[int],
-    heads: Sequence[int],
-    patch: int,
-    window: int,
-    mlp_ratio: float,
-    drop_path: float,
-) -> None:
-    """Raise ``InputError`` for options that do not fit together."""
-    if min(dim, patch, window, mlp_ratio, *depths, *heads) <= 0:
-        given = f"{dim=}, {depths=}, {heads=}, {patch=}, {window=}, {mlp_ratio=}"
-        raise InputError(f"swin: sizes must be positive, got {given}")
-    if len(depths) != len(heads) or not depths:
-        raise InputError(f"swin: depths and heads have one number a stage, got {tuple(depths)} and {tuple(heads)}")
-    for i, number in enumerate(heads):
-        if dim * 2**i % number:
-            raise InputError(f"swin: width {dim * 2**i} of stage {i + 1} is not a multiple of its {number} heads")
-    if not 0 <= drop_path < 1:
-        raise InputError(f"swin: drop_path is a probability in [0, 1), got {drop_path}")
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Conv2d):  # by fan-in: the stem sees few inputs, for which 0.02 would be too small
-        # Its bias is not zero: the norm behind it would throw the flux of a patch away, and empty sky would have keys
-        # of length zero, whose gradients are of the order of 1e12.
-        for parameter in (module.weight, module.bias):
-            nn.init.trunc_normal_(parameter, std=module.weight[0].numel() ** -0.5)  # type: ignore[arg-type]

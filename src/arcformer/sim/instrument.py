@@ -24,6 +24,7 @@ __all__ = [
     "PhotonNoise",
     "PixelPSF",
     "TwiceTheModel",
+    "convolved",
     "pixel_grid",
     "sky_background",
 ]
@@ -119,12 +120,20 @@ class PixelPSF:
         self, images: Tensor, pixel_scale: float, which: Tensor | None = None, compiled: bool | None = None
     ) -> Tensor:
         """Images (B, H, W) seen through the PSF, by Fourier transform; beyond the edge the outermost pixels go on."""
-        kernel = self.kernel(pixel_scale, which).to(images)
-        reach, (height, width) = kernel.shape[-1] // 2, images.shape[-2:]
-        padded = F.pad(images[:, None], (reach, reach, reach, reach), mode="replicate")[:, 0]
-        size = padded.shape[-2:]
-        spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=size)
-        return torch.fft.irfft2(spectrum, s=size)[:, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
+        return convolved(images, self.kernel(pixel_scale, which))
+
+
+def convolved(images: Tensor, kernels: Tensor) -> Tensor:
+    """Images (B, H, W) through kernels (B, k, l) or (1, k, l) of odd sides; beyond the edge the outermost pixels go on.
+
+    By Fourier transform.
+    """
+    kernels = kernels.to(images)
+    (up, left), (height, width) = (side // 2 for side in kernels.shape[-2:]), images.shape[-2:]
+    padded = F.pad(images[:, None], (left, left, up, up), mode="replicate")[:, 0]
+    size = padded.shape[-2:]
+    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernels, s=size)
+    return torch.fft.irfft2(spectrum, s=size)[:, 2 * up : 2 * up + height, 2 * left : 2 * left + width]
 
 
 @kernel

@@ -19,13 +19,14 @@ from arcformer.studies.classification.evaluation import ClassGathering
 from arcformer.studies.detection.evaluation import DetectionGathering
 from arcformer.studies.evaluation import PICTURED, Evaluation, Gathering
 from arcformer.studies.regression.evaluation import PosteriorGathering
+from arcformer.studies.restoration.evaluation import RestoredGathering
 
 if TYPE_CHECKING:
     from arcformer.training import Run
 
 __all__ = ["KINDS", "evaluate", "told_by"]
 
-KINDS: tuple[type[Gathering], ...] = (ClassGathering, PosteriorGathering, DetectionGathering)
+KINDS: tuple[type[Gathering], ...] = (ClassGathering, PosteriorGathering, DetectionGathering, RestoredGathering)
 """All that a prediction can be measured as. The first that suits it is taken."""
 
 

@@ -5,6 +5,7 @@ from arcformer.tasks.anomaly import Detect, Detection
 from arcformer.tasks.base import TASKS, Detector, Estimator, Prediction, Task, TaskMetrics
 from arcformer.tasks.classify import Classify, ClassPrediction
 from arcformer.tasks.regress import Posterior, Regress
+from arcformer.tasks.superres import FineImage, SuperRes
 
 __all__ = [
     "TASKS",
@@ -14,9 +15,11 @@ __all__ = [
     "Detection",
     "Detector",
     "Estimator",
+    "FineImage",
     "Posterior",
     "Prediction",
     "Regress",
+    "SuperRes",
     "Task",
     "TaskMetrics",
     "pretrain",

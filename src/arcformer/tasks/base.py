@@ -52,13 +52,14 @@ class Task(nn.Module, ABC):
         calibrates_on: ``validation``, the images that chose the weights, or ``held-out``, images of their own.
         tested_on: ``own``, the classes that it was trained on, or ``all``, those too that ``data.only`` left out.
         truth: whether batches are to hold what only a simulator knows, the noise (``noise_std``), the noise-free image
-            and all that was drawn (``extras``): ``useful`` where there is a simulator, ``needed``, or ``none``.
+            and all that was drawn (``extras``): ``useful`` where there is a simulator, ``needed``, or ``none``. Of a
+            task that has no use for what was drawn, which may be more than the images, ``noise`` where there is one.
         backbone: the backbone.
         classes: names of the classes, in the order of their labels; empty where there are none.
     """
 
     monitor: ClassVar[tuple[str, str]]
-    truth: ClassVar[Literal["none", "useful", "needed"]] = "none"
+    truth: ClassVar[Literal["none", "noise", "useful", "needed"]] = "none"
     calibrates_on: ClassVar[Literal["validation", "held-out"]] = "validation"
     tested_on: ClassVar[Literal["own", "all"]] = "own"
 

@@ -22,7 +22,7 @@ from arcformer.data.transforms import Transform
 from arcformer.errors import InputError
 from arcformer.progress import track
 from arcformer.randomness import stream
-from arcformer.training.recipe import RunConfig, calibrated_apart, truth_wanted
+from arcformer.training.recipe import RunConfig, calibrated_apart, drawn_wanted
 from arcformer.training.sources import first_images, open_calibration, open_sources, simulated_on
 
 __all__ = ["Again", "Pipeline", "Prepared", "Timed"]
@@ -129,7 +129,7 @@ class Pipeline(LightningDataModule):
         train, validation = open_sources(self.config, self.folder / "split.json", self._simulated_on)
         self._source = train
         simulated = self.config.data.folder is None  # as many images as were asked for, and costly to make again
-        truth = truth_wanted(self.config)
+        truth = drawn_wanted(self.config)
         turned = {"seed": self.config.seed, "symmetries": self.config.augment, "truth": truth}
         if self.config.data.fixed:
             self.train = Prepared(self._held(train, transform), None, **turned)
@@ -188,7 +188,7 @@ class Pipeline(LightningDataModule):
             batch_size=self.config.training.batch_size,
             seed=self.config.seed,
             device=self._simulated_on,
-            extras=truth_wanted(self.config),
+            extras=drawn_wanted(self.config),
             progress=lambda numbers: track(numbers, "training images", unit="batches", console=self.console),
         )
 

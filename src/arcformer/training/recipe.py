@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from torch import Tensor
 
 from arcformer.config import Component, Section, component, listed, options_of
+from arcformer.data.deeplense import has_pairs
 from arcformer.data.observed import observed
 from arcformer.data.symmetry import Symmetries
 from arcformer.data.transforms import TransformSection
@@ -53,6 +54,9 @@ class DataSection(Section):
     ``calibration``: how many are simulated for a task that is calibrated on images of its own; of a folder these are
     half of the files for validation.
     ``fitting``: how many training images are gone through once more by a task that fits something to them at the end.
+    ``pairs``: where a task that learns of images at a finer resolution has these from. ``given``: from the simulator,
+    which gives the noise-free sky before the PSF, or from a folder with ``LR`` and ``HR`` in it, files joined by their
+    number. ``binned``: the images are the finer ones, and their sums over blocks of pixels are what the network sees.
     ``split_seed``: another seed, another split of the folder.
     ``skip_bad``: whether bad files of a folder are left out, and listed, or are an error.
     ``workers``: processes that prepare batches; None: one for two cores, at most eight. Batches do not depend on it.
@@ -72,6 +76,7 @@ class DataSection(Section):
     validation: int = Field(default=1536, ge=1)
     calibration: int = Field(default=2000, ge=1)
     fitting: int = Field(default=4096, ge=1)
+    pairs: Literal["given", "binned"] = "given"
     split_seed: int = 0
     skip_bad: bool = False
     workers: int | None = Field(default=None, ge=0)
@@ -264,6 +269,7 @@ def check_trainable(config: RunConfig) -> None:
     training = config.training
     truth_wanted(config)
     check_targets(config)
+    check_pairs(config)
     if ":" in config.backbone.name and not (training.lora.rank or training.recompute or training.layer_decay < 1):
         return
     try:
@@ -328,6 +334,38 @@ def check_targets(config: RunConfig) -> None:
             )
 
 
+def factor_wanted(config: RunConfig) -> int | None:
+    """By how much the images that the task learns of are finer, as its option ``factor`` says; None without one."""
+    return config.task.options.get("factor")
+
+
+def check_pairs(config: RunConfig) -> None:
+    """See that the images come in pairs of two resolutions for a task that learns of these, and that fluxes add up.
+
+    Raises:
+        InputError: they cannot; or pairs are asked for where the task has no use for them.
+    """
+    data, name = config.data, config.task.name
+    if factor_wanted(config) is None:
+        if data.pairs == "binned":
+            raise InputError(f"data.pairs: task {name} learns of no pairs; leave it out, or take task superres")
+        return
+    if config.transform.scaling not in ("linear", "none"):
+        raise InputError(
+            f"{name}: pixels under a coarser one add up to its flux, which transform.scaling = "
+            f"'{config.transform.scaling}' would not leave so; set it to linear"
+        )
+    if data.folder is None or data.pairs == "binned":
+        return
+    if not has_pairs(data.folder):
+        raise InputError(
+            f"{data.folder} holds no pairs, in sub-folders LR and HR; to bin its images and learn to undo that, set "
+            "data.pairs to binned"
+        )
+    if data.labels is not None or data.only:
+        raise InputError("data.labels and data.only choose by class, and files in LR and HR have none; leave them out")
+
+
 def truth_wanted(config: RunConfig) -> bool:
     """Whether simulated batches are to hold what only a simulator knows, as ``Task.truth`` says.
 
@@ -352,6 +390,11 @@ def calibrated_apart(config: RunConfig) -> bool:
 def tested_on_all(config: RunConfig) -> bool:
     """Whether a test shows the task all classes of the preset, those too that it was not trained on."""
     return getattr(TASKS.get(config.task.name), "tested_on", "own") == "all"
+
+
+def drawn_wanted(config: RunConfig) -> bool:
+    """Whether all that was drawn is to be in batches too, and not the noise alone."""
+    return getattr(TASKS.get(config.task.name), "truth", "none") in ("useful", "needed")
 
 
 def _made_trainable(backbone: Backbone, training: TrainingSection) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from arcformer.batch import LensBatch
 from arcformer.data.arrays import mass_among
-from arcformer.data.deeplense import Catalogue, scan
+from arcformer.data.deeplense import Catalogue, has_pairs, scan, scan_pairs
 from arcformer.data.fixed import Beginning, chunk_size
 from arcformer.data.folders import FolderBatches, check_files
 from arcformer.data.index import Index, check_store, is_store
@@ -20,7 +20,14 @@ from arcformer.data.splits import FRACTIONS, few_of_each, load_split, save_split
 from arcformer.data.stored import StoredBatches
 from arcformer.errors import InputError, near
 from arcformer.sim.presets import PRESETS
-from arcformer.training.recipe import RunConfig, calibrated_apart, targets_wanted, tested_on_all, truth_wanted
+from arcformer.training.recipe import (
+    RunConfig,
+    calibrated_apart,
+    factor_wanted,
+    targets_wanted,
+    tested_on_all,
+    truth_wanted,
+)
 
 __all__ = [
     "first_images",
@@ -166,7 +173,7 @@ def _simulated(
     truth: bool = False,
 ) -> SimulatedBatches:
     data, size = config.data, config.training.batch_size
-    drawn = {"seed": seed, "split": part, "pixels": data.pixels, "count": count}
+    drawn = {"seed": seed, "split": part, "pixels": data.pixels, "count": count} | _paired(config)
     return SimulatedBatches(data.simulated, batch_size=size, device=device, truth=truth, **drawn)
 
 
@@ -181,8 +188,23 @@ def _beginning(config: RunConfig, device: torch.device | str, truth: bool) -> Be
         pixels=data.pixels,
         device=device,
         truth=truth,
+        **_paired(config),
     )
     return Beginning(endless, count=data.count, of_each=data.labels)
+
+
+def _paired(config: RunConfig) -> dict[str, Any]:
+    """How simulated images come with finer ones, where the task learns of pairs."""
+    return {"binned" if config.data.pairs == "binned" else "finer": factor_wanted(config)}
+
+
+def _binned(config: RunConfig) -> int | None:
+    return factor_wanted(config) if config.data.pairs == "binned" else None
+
+
+def _given(config: RunConfig, folder: Path) -> bool:
+    """Whether a folder is to be read as pairs of files."""
+    return factor_wanted(config) is not None and config.data.pairs == "given" and has_pairs(folder)
 
 
 def _subset_seed(config: RunConfig) -> int:
@@ -255,30 +277,43 @@ def _read_once(config: RunConfig, folder: Path, skip_bad: bool, progress: Progre
 def _checked(config: RunConfig, catalogue: Catalogue, skip_bad: bool, progress: Progress = iter) -> Catalogue:
     """Those of a catalogue that can be read and have what the task is to learn."""
     checked = {"targets": targets_wanted(config), "skip_bad": skip_bad, "progress": progress}
-    return check_files(catalogue, **checked, **_read_as(config))
+    return check_files(catalogue, **checked, **_read_as(config, catalogue))
 
 
 def _scanned(config: RunConfig, folder: Path, every: bool = False) -> Catalogue:
     """The images of a folder: of the classes of the run, or of ``every`` class of its preset."""
+    if _given(config, folder):
+        return scan_pairs(folder)
     preset, only = PRESETS.get(config.data.preset), config.data.only
+    if factor_wanted(config) is not None and config.data.labels is None and not only:
+        return scan(folder)  # what is learned of pairs is no class
     loose = only[0] if len(only) == 1 else None
     return scan(folder, preset.classes, preset.aliases, () if every else only, loose)
 
 
 def _folder_batches(config: RunConfig, catalogue: Catalogue, **order: Any) -> FolderBatches:
-    unit = PRESETS.get(config.data.preset).unit
-    return FolderBatches(catalogue, batch_size=config.training.batch_size, unit=unit, **_read_as(config), **order)
+    told = {"unit": "" if catalogue.finer else PRESETS.get(config.data.preset).unit, "binned": _binned(config)}
+    return FolderBatches(
+        catalogue, batch_size=config.training.batch_size, **told, **_read_as(config, catalogue), **order
+    )
 
 
-def _read_as(config: RunConfig) -> dict[str, Any]:
-    """What files do not say of themselves: their pixel scale, and what the number beside an image is."""
+def _read_as(config: RunConfig, catalogue: Catalogue) -> dict[str, Any]:
+    """What files do not say of themselves: their pixel scale, and what the number beside an image is.
+
+    Of pairs, which are in no known unit, the finer ones have the pixels of the preset.
+    """
     preset = PRESETS.get(config.data.preset)
-    return {"pixel_scale": preset.pixel_scale, "mass": mass_among(preset.targets)}
+    told = {"pixel_scale": preset.pixel_scale, "mass": mass_among(preset.targets)}
+    factor = factor_wanted(config)
+    if catalogue.finer and factor is not None:
+        told |= {"pixel_scale": preset.pixel_scale * factor, "factor": factor}
+    return told
 
 
 def _stored(config: RunConfig, folder: Path, every: bool = False, **order: Any) -> StoredBatches:
-    only = () if every else config.data.only
-    return StoredBatches(folder, batch_size=config.training.batch_size, extras=False, only=only, **order)
+    told = {"only": () if every else config.data.only, "binned": _binned(config)}
+    return StoredBatches(folder, batch_size=config.training.batch_size, extras=False, **told, **order)
 
 
 def _check_targets(stored: StoredBatches, wanted: Sequence[str]) -> None:

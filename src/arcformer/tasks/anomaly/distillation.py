@@ -17,7 +17,7 @@ from arcformer.models import Backbone
 from arcformer.models.vit import initialise
 from arcformer.tasks.anomaly.features import FeatureStatistic, on_image, resized
 from arcformer.tasks.anomaly.statistic import STATISTICS, Scores
-from arcformer.tasks.pretrain.shown import shown
+from arcformer.tasks.shown import shown
 
 __all__ = ["Distilled"]
 

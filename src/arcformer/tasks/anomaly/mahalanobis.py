@@ -13,7 +13,7 @@ from arcformer.models import Backbone
 from arcformer.tasks.anomaly.features import FeatureStatistic, on_image, resized
 from arcformer.tasks.anomaly.moments import Moments
 from arcformer.tasks.anomaly.statistic import STATISTICS, Fitted, Scores
-from arcformer.tasks.pretrain.shown import shown
+from arcformer.tasks.shown import shown
 
 __all__ = ["Gaussian", "Mahalanobis"]
 

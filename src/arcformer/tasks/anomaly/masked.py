@@ -15,8 +15,8 @@ from arcformer.tasks.anomaly.statistic import STATISTICS, Scores, Statistic
 from arcformer.tasks.pretrain.draws import Draws
 from arcformer.tasks.pretrain.masking import hide, on_pixels
 from arcformer.tasks.pretrain.misfit import Misfit, check_misfit, misfit
-from arcformer.tasks.pretrain.shown import channels_and_stride
 from arcformer.tasks.pretrain.simmim import repainted
+from arcformer.tasks.shown import channels_and_stride
 
 __all__ = ["Masked"]
 

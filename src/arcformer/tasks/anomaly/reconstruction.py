@@ -21,7 +21,7 @@ from arcformer.tasks.anomaly.decoder import Family
 from arcformer.tasks.anomaly.residual import Measure, Noise, Residual
 from arcformer.tasks.anomaly.statistic import STATISTICS, Scores, Statistic
 from arcformer.tasks.pretrain.misfit import Misfit, check_misfit, misfit
-from arcformer.tasks.pretrain.shown import channels_and_stride
+from arcformer.tasks.shown import channels_and_stride
 
 __all__ = ["Reconstructed", "gauss_newton"]
 

@@ -20,8 +20,8 @@ from arcformer.tasks.pretrain.decoder import Decoder
 from arcformer.tasks.pretrain.draws import Draws
 from arcformer.tasks.pretrain.masking import Masks, check_masks, hide
 from arcformer.tasks.pretrain.objective import Objective
-from arcformer.tasks.pretrain.shown import with_tokens
 from arcformer.tasks.pretrain.teacher import Teacher
+from arcformer.tasks.shown import with_tokens
 
 __all__ = ["JEPA"]
 

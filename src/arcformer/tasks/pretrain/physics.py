@@ -23,7 +23,7 @@ from arcformer.tasks.base import TASKS
 from arcformer.tasks.pretrain.draws import Draws
 from arcformer.tasks.pretrain.misfit import Misfit, check_misfit, misfit
 from arcformer.tasks.pretrain.objective import Features, Objective
-from arcformer.tasks.pretrain.shown import channels_and_stride
+from arcformer.tasks.shown import channels_and_stride
 from arcformer.tasks.standard import FIXED, Standard
 
 __all__ = ["PARAMETERS", "Physics", "SmoothLens"]
@@ -65,7 +65,7 @@ class Physics(Objective):
         InputError: for weights that are negative or all 0.
     """
 
-    truth: ClassVar[Literal["none", "useful", "needed"]] = "needed"
+    truth: ClassVar[Literal["none", "noise", "useful", "needed"]] = "needed"
     used: Tensor
 
     def __init__(

@@ -34,7 +34,7 @@ class Reconstruction(Scored):
 class FillsIn(Objective):
     """An objective that hides cells of an image and has ``filled`` give their pixels; only these count."""
 
-    truth: ClassVar[Literal["none", "useful", "needed"]] = "useful"  # the noise
+    truth: ClassVar[Literal["none", "noise", "useful", "needed"]] = "useful"  # the noise
 
     def __init__(
         self, backbone: Backbone, classes: Sequence[str], ratio: float, masks: Masks, loss: Misfit, least_rank: float

@@ -18,7 +18,7 @@ from arcformer.tasks.pretrain.draws import Draws
 from arcformer.tasks.pretrain.masking import Masks, hide, on_pixels
 from arcformer.tasks.pretrain.misfit import Misfit
 from arcformer.tasks.pretrain.reconstruction import FillsIn
-from arcformer.tasks.pretrain.shown import channels_and_stride
+from arcformer.tasks.shown import channels_and_stride
 
 __all__ = ["SimMIM", "repainted"]
 

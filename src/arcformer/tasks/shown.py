@@ -25,14 +25,16 @@ def channels_and_stride(backbone: Backbone) -> tuple[int, int]:
 
 
 def shown(backbone: Backbone) -> tuple[int, list[FeatureMap]]:
-    """Channels of the images that ``backbone`` takes, and its feature maps of one of 64 x 64 pixels.
+    """Channels of the images that ``backbone`` takes, and its feature maps of one of 64 x 64 pixels, finest first.
 
     A backbone refuses images of other channels, so one after another is tried. Its state is left alone.
 
     Raises:
         InputError: it takes none of 1 to 16 channels.
+        NotImplementedError: it lies on the meta device, without memory, and cannot be shown anything there.
     """
     training, parameter = backbone.training, next(backbone.parameters(), torch.empty(0))
+    refusal: Exception | None = None
     backbone.eval()
     try:
         for channels in range(1, MOST_CHANNELS + 1):
@@ -44,6 +46,8 @@ def shown(backbone: Backbone) -> tuple[int, list[FeatureMap]]:
                 refusal = error
     finally:
         backbone.train(training)
+    if parameter.is_meta:
+        raise NotImplementedError(f"{type(backbone).__name__} computes nothing without memory") from refusal
     raise InputError(f"{type(backbone).__name__} takes images of none of 1 to {MOST_CHANNELS} channels ({refusal})")
 
 

@@ -1,0 +1,1 @@
+"""Finer images measured: against the truth, against interpolation and deconvolution, and against what was seen."""
