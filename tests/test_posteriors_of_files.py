@@ -23,8 +23,8 @@ from arcformer.population import population, write_population
 from arcformer.predict import predict, write_predictions
 from arcformer.sim.render import simulate
 from arcformer.training import Run, RunConfig
+from arcformer.training.build import build_task
 from arcformer.training.folder import Network
-from arcformer.training.recipe import build_task
 
 LENS = ("theta_E", "e1", "e2", "gamma1", "gamma2", "source_x", "source_y")
 

@@ -26,8 +26,8 @@ from arcformer.data.transforms import Transform
 from arcformer.errors import InputError
 from arcformer.predict import Predictions, predict, write_predictions
 from arcformer.training import Run, RunConfig
+from arcformer.training.build import build_task
 from arcformer.training.folder import Network
-from arcformer.training.recipe import build_task
 
 SIZE, SCALE = 40, 0.12  # of what the network sees
 TINY = (

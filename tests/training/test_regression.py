@@ -13,7 +13,7 @@ from arcformer.data.simulated import SimulatedBatches
 from arcformer.errors import InputError
 from arcformer.tasks import Regress
 from arcformer.training import RunConfig, fit
-from arcformer.training.recipe import check_trainable
+from arcformer.training.build import check_trainable
 
 QUICK = ("data.preset=deeplense/halo-mass", 'task={name="regress",targets=["log10_halo_mass"]}', "training.steps=6")
 VIT = ("backbone.name=vit", "backbone.dim=16", "backbone.depth=1", "backbone.heads=2", "backbone.patch=4")

@@ -13,7 +13,7 @@ from arcformer.data.export import export_deeplense
 from arcformer.data.store import write_store
 from arcformer.errors import InputError
 from arcformer.training import RunConfig
-from arcformer.training.recipe import check_trainable
+from arcformer.training.build import check_trainable
 from arcformer.training.sources import open_calibration, open_labelled, open_sources, open_test, split_files
 
 COUNT = 60

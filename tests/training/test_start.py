@@ -19,8 +19,9 @@ from arcformer.config import read
 from arcformer.data.transforms import TransformSection
 from arcformer.errors import InputError
 from arcformer.training import RunConfig, fit
+from arcformer.training.build import build_task, check_trainable
 from arcformer.training.optimizer import optimizer
-from arcformer.training.recipe import TrainingSection, build_task, check_trainable
+from arcformer.training.recipe import TrainingSection
 from arcformer.training.sources import open_sources
 from arcformer.training.start import Start, digest_of, scaled_alike
 

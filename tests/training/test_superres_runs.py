@@ -14,7 +14,8 @@ from arcformer.errors import InputError
 from arcformer.studies.evaluate import evaluate
 from arcformer.studies.report import write_report
 from arcformer.training import fit
-from arcformer.training.recipe import RunConfig, check_trainable
+from arcformer.training.build import check_trainable
+from arcformer.training.recipe import RunConfig
 from arcformer.training.sources import open_labelled, open_sources, open_test, split_files
 
 BASE = {

@@ -101,8 +101,8 @@ def _test(run: Run, count: int | None, seed: int) -> tuple[BatchSource, str]:
     """The images of the test and what they are in words."""
     from arcformer.data.simulated import SimulatedBatches
     from arcformer.sim.presets import PRESETS
-    from arcformer.training.recipe import tested_on_all
     from arcformer.training.sources import open_test
+    from arcformer.training.wants import tested_on_all
 
     data = run.config.data
     if data.folder is not None and count is not None:

@@ -20,7 +20,8 @@ from arcformer.errors import InputError, near
 from arcformer.sim.presets import PRESETS
 from arcformer.studies.axes import check_apart, combinations, spelled_out, written
 from arcformer.studies.study import Study, TestSection, laid_over
-from arcformer.training.recipe import RunConfig, check_trainable
+from arcformer.training.build import check_trainable
+from arcformer.training.recipe import RunConfig
 from arcformer.training.start import check_alike, check_start
 
 __all__ = ["Planned", "and_more", "begins_with", "digest", "plan"]

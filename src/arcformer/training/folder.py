@@ -21,7 +21,8 @@ from arcformer.data.transforms import Transform
 from arcformer.disk import whole
 from arcformer.errors import InputError, nearest
 from arcformer.tasks import Task
-from arcformer.training.recipe import RunConfig, build_task
+from arcformer.training.build import build_task
+from arcformer.training.recipe import RunConfig
 
 __all__ = ["Network", "Run", "finished", "load", "save_weights"]
 

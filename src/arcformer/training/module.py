@@ -17,11 +17,12 @@ from arcformer.models.average import follow
 from arcformer.randomness import derive
 from arcformer.tasks import Task
 from arcformer.training.average import averaged, rising
+from arcformer.training.build import build_task, check_steps
 from arcformer.training.compiled import compiled
 from arcformer.training.optimizer import optimizer
 from arcformer.training.pipeline import Pipeline
 from arcformer.training.precision import autocast, faster_precision
-from arcformer.training.recipe import RunConfig, build_task, check_steps
+from arcformer.training.recipe import RunConfig
 from arcformer.training.schedule import rate_factor
 from arcformer.training.start import Start
 

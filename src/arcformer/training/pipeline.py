@@ -22,8 +22,9 @@ from arcformer.data.transforms import Transform
 from arcformer.errors import InputError
 from arcformer.progress import track
 from arcformer.randomness import stream
-from arcformer.training.recipe import RunConfig, calibrated_apart, drawn_wanted
+from arcformer.training.recipe import RunConfig
 from arcformer.training.sources import first_images, open_calibration, open_sources, simulated_on
+from arcformer.training.wants import calibrated_apart, drawn_wanted
 
 __all__ = ["Again", "Pipeline", "Prepared", "Timed"]
 

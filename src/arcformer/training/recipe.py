@@ -5,29 +5,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
-from torch import Tensor
 
-from arcformer.config import Component, Section, component, listed, options_of
-from arcformer.data.deeplense import has_pairs
+from arcformer.config import Component, Section, component, listed
 from arcformer.data.observed import observed
 from arcformer.data.symmetry import Symmetries
 from arcformer.data.transforms import TransformSection
-from arcformer.errors import InputError, near
-from arcformer.models import BACKBONES, Backbone
-from arcformer.models.depth import depths
-from arcformer.models.lora import inject
-from arcformer.models.recompute import recompute
+from arcformer.errors import InputError
+from arcformer.models import BACKBONES
 from arcformer.sim.presets import PRESETS, Preset
-from arcformer.tasks import TASKS, Task
+from arcformer.tasks import TASKS
 
-__all__ = ["DataSection", "LoRASection", "RunConfig", "TrainingSection", "build_task", "check_steps", "check_trainable"]
+__all__ = ["DataSection", "LoRASection", "RunConfig", "TrainingSection"]
 
 
 def _known_preset(name: str) -> str:
@@ -228,179 +220,3 @@ class RunConfig(Section):
     backbone: component(BACKBONES, "vit") = Component(name="vit")  # pyright: ignore[reportInvalidTypeForm]
     task: component(TASKS, "classify") = Component(name="classify")  # pyright: ignore[reportInvalidTypeForm]
     training: TrainingSection = TrainingSection()
-
-
-def build_task(
-    config: RunConfig,
-    classes: Sequence[str],
-    image_size: int,
-    channels: int,
-    *,
-    training: bool = False,
-    weights: Mapping[str, Tensor] | None = None,
-) -> Task:
-    """The task of a configuration, with its backbone, for square images of ``image_size`` pixels.
-
-    Args:
-        classes: names of the classes.
-        training: as it is to be trained, with what ``config.training`` makes of the backbone. That is done before the
-            task is built, so that what a task copies of the backbone, as a teacher, is alike.
-        weights: that the backbone begins with; None: as drawn.
-    """
-    backbone = BACKBONES.get(config.backbone.name)(image_size, channels, **config.backbone.options)
-    if weights is not None:
-        backbone.load_state_dict(weights)
-    if training:
-        _made_trainable(backbone, config.training)
-    return TASKS.get(config.task.name)(backbone, tuple(classes), **config.task.options)
-
-
-def check_trainable(config: RunConfig) -> None:
-    """See that training can make of the backbone what it is to, before anything is read, simulated or trained.
-
-    The task is built without memory, for images of one channel, on which its blocks and matrices do not depend. One
-    with a network of another library is so only where something is to be made of it.
-
-    Raises:
-        InputError: what the backbone or the task raises of its options, a task that cannot do with this backbone or
-            these images, or that learns other targets than the preset has, corrections of a rank that is too high or
-            that match nothing, a backbone without blocks.
-    """
-    training = config.training
-    truth_wanted(config)
-    check_targets(config)
-    check_pairs(config)
-    if ":" in config.backbone.name and not (training.lora.rank or training.recompute or training.layer_decay < 1):
-        return
-    try:
-        with torch.device("meta"):
-            task = build_task(config, config.data.classes, config.transform.size or 64, 1, training=True)
-    except (NotImplementedError, RuntimeError):  # one that cannot be built without memory is looked at when it is
-        return
-    check_steps(task, training)
-    if training.layer_decay < 1:
-        depths(task.backbone)
-
-
-def check_steps(task: Task, training: TrainingSection) -> None:
-    """See that ``task`` takes steps if it can, and none where it has nothing to train.
-
-    Raises:
-        InputError: it is otherwise.
-    """
-    if task.learns() and not training.steps:
-        raise InputError(f"training.steps is 0, and {_called(task)} has to be trained; give it some")
-    if training.steps and not task.learns():
-        cause = "leave training.freeze out, or set" if training.freeze else "set"
-        raise InputError(f"nothing of {_called(task)} is left to train: {cause} training.steps=0")
-
-
-def _called(task: Task) -> str:
-    return f"task {type(task).__name__.lower()}"
-
-
-def targets_wanted(config: RunConfig) -> tuple[str, ...]:
-    """The targets that the task is to learn, as its option ``targets`` names them; none where it has no such option."""
-    return tuple(config.task.options.get("targets", ()))
-
-
-def check_targets(config: RunConfig) -> None:
-    """See that the images have the targets of a task that learns some; each file is looked into when it is read.
-
-    The only place where that is asked: of the configuration, for the task may not be built before there are images.
-
-    Raises:
-        InputError: none is named; a simulated one that the preset does not draw, or not for every class of the run.
-    """
-    if "targets" not in options_of(TASKS.get(config.task.name)).model_fields:
-        return
-    preset, wanted = config.data.simulated, targets_wanted(config)
-    if not wanted:
-        raise InputError(
-            f"{config.task.name}: name what is to be estimated in task.targets; images of {preset.name} have "
-            f"{', '.join(preset.targets) or 'none'}"
-        )
-    if config.data.folder is not None:
-        return
-    for name in wanted:
-        if name not in preset.targets:
-            raise InputError(f"task.targets: {preset.name} has no {name!r}; {near(name, preset.targets)}")
-        known = preset.classes_with(name)
-        if known != preset.classes:
-            lacking = [other for other in preset.classes if other not in known]
-            raise InputError(
-                f"task.targets: lenses of {', '.join(lacking)} have no {name}; set data.only to "
-                f"{json.dumps(list(known))}"
-            )
-
-
-def factor_wanted(config: RunConfig) -> int | None:
-    """By how much the images that the task learns of are finer, as its option ``factor`` says; None without one."""
-    return config.task.options.get("factor")
-
-
-def check_pairs(config: RunConfig) -> None:
-    """See that the images come in pairs of two resolutions for a task that learns of these, and that fluxes add up.
-
-    Raises:
-        InputError: they cannot; or pairs are asked for where the task has no use for them.
-    """
-    data, name = config.data, config.task.name
-    if factor_wanted(config) is None:
-        if data.pairs == "binned":
-            raise InputError(f"data.pairs: task {name} learns of no pairs; leave it out, or take task superres")
-        return
-    if config.transform.scaling not in ("linear", "none"):
-        raise InputError(
-            f"{name}: pixels under a coarser one add up to its flux, which transform.scaling = "
-            f"'{config.transform.scaling}' would not leave so; set it to linear"
-        )
-    if data.folder is None or data.pairs == "binned":
-        return
-    if not has_pairs(data.folder):
-        raise InputError(
-            f"{data.folder} holds no pairs, in sub-folders LR and HR; to bin its images and learn to undo that, set "
-            "data.pairs to binned"
-        )
-    if data.labels is not None or data.only:
-        raise InputError("data.labels and data.only choose by class, and files in LR and HR have none; leave them out")
-
-
-def truth_wanted(config: RunConfig) -> bool:
-    """Whether simulated batches are to hold what only a simulator knows, as ``Task.truth`` says.
-
-    Raises:
-        InputError: a task that needs what these images do not hold.
-    """
-    name = config.task.name
-    wanted = getattr(TASKS.get(name), "truth", "none")
-    if wanted == "needed" and config.data.folder is not None:
-        raise InputError(
-            f"task {name} learns what only a simulator knows of an image, and {config.data.folder} does not hold it; "
-            "leave data.folder out, or take another task"
-        )
-    return wanted != "none"
-
-
-def calibrated_apart(config: RunConfig) -> bool:
-    """Whether the task is calibrated on images that are held out from validation too."""
-    return getattr(TASKS.get(config.task.name), "calibrates_on", "validation") == "held-out"
-
-
-def tested_on_all(config: RunConfig) -> bool:
-    """Whether a test shows the task all classes of the preset, those too that it was not trained on."""
-    return getattr(TASKS.get(config.task.name), "tested_on", "own") == "all"
-
-
-def drawn_wanted(config: RunConfig) -> bool:
-    """Whether all that was drawn is to be in batches too, and not the noise alone."""
-    return getattr(TASKS.get(config.task.name), "truth", "none") in ("useful", "needed")
-
-
-def _made_trainable(backbone: Backbone, training: TrainingSection) -> None:
-    if training.freeze:
-        backbone.requires_grad_(False)
-    if training.recompute:
-        recompute(backbone)
-    if training.lora.rank:  # afterwards: what it adds to a layer would look like parts of a block
-        inject(backbone, **training.lora.model_dump())

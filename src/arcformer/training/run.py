@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from arcformer.errors import InputError
 from arcformer.progress import terminal, working
+from arcformer.training.build import check_trainable
 from arcformer.training.conclude import conclude
 from arcformer.training.folder import Run, finished, load
 from arcformer.training.journal import Journal
@@ -23,7 +24,7 @@ from arcformer.training.module import TrainedTask
 from arcformer.training.pipeline import Pipeline
 from arcformer.training.prepare import check_folder, nothing_left_behind, prepare
 from arcformer.training.progress import Bar
-from arcformer.training.recipe import RunConfig, TrainingSection, check_trainable
+from arcformer.training.recipe import RunConfig, TrainingSection
 from arcformer.training.resume import ResumeFiles, SaveEvery, resume_files
 from arcformer.training.start import start_of
 

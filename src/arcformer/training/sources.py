@@ -20,14 +20,8 @@ from arcformer.data.splits import FRACTIONS, few_of_each, load_split, save_split
 from arcformer.data.stored import StoredBatches
 from arcformer.errors import InputError, near
 from arcformer.sim.presets import PRESETS
-from arcformer.training.recipe import (
-    RunConfig,
-    calibrated_apart,
-    factor_wanted,
-    targets_wanted,
-    tested_on_all,
-    truth_wanted,
-)
+from arcformer.training.recipe import RunConfig
+from arcformer.training.wants import calibrated_apart, factor_wanted, targets_wanted, tested_on_all, truth_wanted
 
 __all__ = [
     "first_images",

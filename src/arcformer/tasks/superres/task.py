@@ -6,7 +6,7 @@ finer file as it is, with a PSF and noise of its own, of which the noise cannot 
 
 The network adds to an interpolation what this lacks. Its last map may have any stride (``FineHead``). Everything is
 computed in the range of the transform, which must be a multiple of the flux (``linear`` or ``none``, see
-``recipe.check_pairs``): then a share of the flux and a noise in sigmas are what they are in physical units.
+``wants.check_pairs``): then a share of the flux and a noise in sigmas are what they are in physical units.
 
 The uncertainty is the width of a Gaussian, learned by its likelihood of what the network misses, which does not move
 the image itself. One factor for all pixels is fitted to validation images, so that about 68 % of the pixels are within
