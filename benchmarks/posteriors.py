@@ -19,7 +19,7 @@ from kept import ROOT, rows_of, write
 from tables import between
 
 KEPT, PAGE = ROOT / "results" / "regression.json", ROOT / "docs" / "regression.md"
-COMMANDS = [line.strip() for line in (__doc__ or "").splitlines() if line.startswith("    ")][:4]
+COMMANDS = [line.strip() for line in (__doc__ or "").splitlines() if line.strip().startswith("arcformer")]
 LEVELS = (50, 68, 90, 95)
 HUBBLE = " survey/hst"
 BY = "posteriors.py"

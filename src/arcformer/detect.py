@@ -59,7 +59,7 @@ def decided(
     p_values = [float(one.says["p_value"]) for one in predictions.found]
     columns = {FLAG: [p <= false_alarms for p in p_values]}
     if fdr is not None:
-        columns[DISCOVERY] = (adjusted(p_values) <= fdr).tolist()
+        columns[DISCOVERY] = (adjusted(p_values) <= fdr * (1 + 1e-12)).tolist()  # but for rounding
     found = [
         replace(one, says=one.says | {name: "anomaly" if flags[k] else "" for name, flags in columns.items()})
         for k, one in enumerate(predictions.found)

@@ -26,7 +26,7 @@ def test_p_values_of_normal_images_are_uniform():
 @given(scores, scores)
 def test_a_p_value_is_the_share_of_scores_as_high(found, calibration):
     calibration = calibration.sort().values
-    expected = torch.stack([(1 + (calibration >= score).sum()) / (len(calibration) + 1) for score in found])
+    expected = torch.stack([(1 + (calibration >= score).sum()).double() / (len(calibration) + 1) for score in found])
     torch.testing.assert_close(p_values(found, calibration), expected)
 
 
@@ -38,7 +38,16 @@ def test_what_is_above_the_threshold_has_a_p_value_below_the_rate(found, calibra
             threshold(calibration, rate)
         return
     flagged = found > threshold(calibration, rate)
-    assert torch.equal(flagged, p_values(found, calibration) <= rate + 1e-6)
+    assert torch.equal(flagged, p_values(found, calibration) <= rate)
+
+
+@pytest.mark.parametrize(("count", "rate"), [(999, 0.001), (99, 0.05), (9, 0.1), (1999, 0.05)])
+def test_a_p_value_that_is_the_rate_is_not_above_it(count, rate):
+    calibration = torch.arange(float(count))
+    found = torch.arange(float(count)) + 0.5
+    flagged = found > threshold(calibration, rate)
+    assert flagged.any()
+    assert torch.equal(flagged, p_values(found, calibration) <= rate)
 
 
 @pytest.mark.parametrize(("rate", "needed"), [(0.01, 99), (0.05, 19), (0.001, 999), (0.3, 3)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from arcformer.tasks import Detect
 from arcformer.tasks.anomaly import STATISTICS, Mahalanobis, Nearest, Scores, Statistic
 from arcformer.tasks.anomaly.check import check_statistic
 from arcformer.tasks.anomaly.knn import Reservoir
+from arcformer.tasks.anomaly.manifold import Manifold
 from arcformer.tasks.anomaly.moments import Moments
 from arcformer.tasks.anomaly.reconstruction import Reconstructed, gauss_newton
 from arcformer.tasks.anomaly.residual import Residual
@@ -210,3 +213,28 @@ def test_noise_that_is_to_be_known_is_asked_for():
     statistic = Reconstructed(VisionTransformer(16, 1, dim=16, depth=1, heads=2, patch=4), noise="known").eval()
     with pytest.raises(InputError, match=r"do not state their noise.*learned"):
         statistic.score(LensBatch(images=torch.randn(2, 1, 16, 16)))
+
+
+def blobs(count: int, seed: int) -> LensBatch:
+    """Round sources of any brightness and place, with noise: a family of three numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x, bright = torch.rand(3, count, 1, 1, generator=generator)
+    grid = torch.arange(24.0)
+    away = (grid[:, None] - 9 - 6 * y).square() + (grid - 9 - 6 * x).square()
+    clean = (5 + 10 * bright) * torch.exp(-away / 18)
+    return LensBatch((clean + 0.1 * torch.randn(count, 24, 24, generator=generator))[:, None])
+
+
+def test_bad_pixels_do_not_decide_what_an_image_is_like():
+    statistic = Manifold(VisionTransformer(24, 1, dim=16, depth=1, heads=2, patch=4), features=64)
+    normal, batch = blobs(600, seed=1), blobs(40, seed=2)
+    statistic.prepare([normal])
+    statistic.fit([normal])
+    usual = statistic.score(batch).score
+    mask = torch.zeros_like(batch.images, dtype=torch.bool)
+    for row, peak in enumerate(batch.images.flatten(1).argmax(1).tolist()):
+        mask[row, 0, peak // 24 - 1 : peak // 24 + 2, peak % 24 - 1 : peak % 24 + 2] = True
+    spoilt = replace(batch, images=batch.images.masked_fill(mask, 0.0), mask=mask)
+    assert (statistic.score(spoilt).score - usual).abs().median() < 1.0
+    unsaid = replace(batch, images=spoilt.images)
+    assert (statistic.score(unsaid).score - usual).min() > 10.0

@@ -18,14 +18,16 @@ __all__ = ["box_plot", "p_values", "threshold", "trimmed"]
 
 
 def p_values(scores: Tensor, calibration: Tensor) -> Tensor:
-    """(1 + number of ``calibration`` >= score) / (n + 1), (B,) float32.
+    """(1 + number of ``calibration`` >= score) / (n + 1), (B,) float64.
+
+    In float32 one of 1,000 would be above the rate .001 that it is to be at most.
 
     Args:
         scores: (B,).
         calibration: (n,), sorted.
     """
     below = torch.searchsorted(calibration, scores.to(calibration).contiguous())
-    return ((1.0 + len(calibration) - below) / (len(calibration) + 1)).float()
+    return (1.0 + len(calibration) - below).double() / (len(calibration) + 1)
 
 
 def threshold(calibration: Tensor, false_alarms: float) -> float:

@@ -152,8 +152,14 @@ class Manifold(FeatureStatistic):
 def _parts(batch: LensBatch) -> tuple[Tensor, Tensor, Tensor]:
     """The shape of each image in parts (B, C * 16 * 16), its sky (B, C, 1, 1) and its brightness (B,)."""
     images = batch.images.float()
-    sky = images.flatten(2).median(2).values[..., None, None]
-    parts = F.adaptive_avg_pool2d(images - sky, PARTS).flatten(1)
+    if batch.mask is not None:
+        images = images.masked_fill(batch.mask, torch.nan)
+    sky = images.flatten(2).nanmedian(2).values.nan_to_num()[..., None, None]
+    parts = F.adaptive_avg_pool2d((images - sky).nan_to_num(), PARTS)
+    if batch.mask is not None:  # means of what is good; a part with hardly any is sky
+        good = F.adaptive_avg_pool2d((~batch.mask).expand_as(images).float(), PARTS)
+        parts = parts / good.clamp_min(0.25)
+    parts = parts.flatten(1)
     bright = parts.mean(1)
     least = 1e-3 * parts.abs().mean(1) + 1e-12  # of an image without light
     bright = torch.where(bright.abs() > least, bright, least)
