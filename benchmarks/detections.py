@@ -74,7 +74,7 @@ def _cell(rows: list[dict[str, Any]]) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.4f}".replace("0.", ".", 1) if 0.995 <= value < 1 else f"{value:.3f}".replace("0.", ".", 1)
+    return f"{value:.4f}".replace("0.", ".", 1) if 0.995 <= value < 0.99995 else f"{value:.3f}".replace("0.", ".", 1)
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def test_mistakes_are_said_in_a_line(arcformer: Command, words: list[str], said:
 
 
 def test_all_faults_of_a_configuration_at_once(arcformer: Command) -> None:
-    Path("mine.toml").write_text("[training]\nsteps = 0\n[backbone]\nsise = 'tiny'\n")
+    Path("mine.toml").write_text("[training]\nsteps = -1\n[backbone]\nsise = 'tiny'\n")
     ended = arcformer("train", "mine.toml", "--out", "run", "tranining.rate=1", "training.rate=-1", "task.pool=max")
     assert ended.code == 2
     first, *faults = ended.err.splitlines()

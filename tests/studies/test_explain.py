@@ -18,6 +18,8 @@ from arcformer.tasks import Classify
 
 CLASSES = ("no_sub", "cdm", "axion")
 
+CONVOLUTIONAL = ("rcan", "resnet")
+
 
 def task(name: str = "vit", **options) -> Classify:
     torch.manual_seed(0)
@@ -38,7 +40,7 @@ def test_a_network_with_attention_has_every_map_and_a_convolutional_one_all_but_
         maps, missing = explain(task(name), lenses())
         assert list(maps) == [each for each in MAPS if each in maps]
         assert all(found.shape == (2, 32, 32) for found in maps.values())
-        assert (maps.keys() == MAPS.keys()) == (name != "resnet") == (not missing)
+        assert (maps.keys() == MAPS.keys()) == (name not in CONVOLUTIONAL) == (not missing)
     assert "roll-out: ResNet" in explain(task("resnet"), lenses())[1][0]
 
 
