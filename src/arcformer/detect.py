@@ -73,8 +73,9 @@ def _notes(run: Run, files: int, fdr: float | None) -> tuple[str, ...]:
     if fdr is None or fdr * (calibrated + 1) >= files:
         return ()
     least = math.ceil(files / (fdr * (calibrated + 1)))
+    lost = f"fewer than {least:,} anomalies together are not discovered" if least <= files else "none can be discovered"
     return (
         f"with {calibrated:,} calibration images, no p-value is below {1 / (calibrated + 1):.2g}: among {files:,} "
-        f"files, fewer than {least} anomalies together are not discovered at {fdr:g}; for a single one "
-        f"data.calibration would have to be {math.ceil(files / fdr) - 1:,}",
+        f"files, {lost} at {fdr:g}; for a single one there would have to be {math.ceil(files / fdr) - 1:,}: raise "
+        "data.calibration, or of a folder give more files",
     )

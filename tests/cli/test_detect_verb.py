@@ -79,14 +79,19 @@ def test_a_catalogue_too_large_for_its_calibration_is_told(arcformer: Command, d
     ended = arcformer("detect", detecting, lenses, "--fdr", "0.01")
     assert ended.code == 0
     assert "with 150 calibration images, no p-value is below 0.0066: among 4 files, fewer than 3 anomalies" in ended.err
-    assert "data.calibration would have to be 399" in ended.err
+    assert "there would have to be 399: raise data.calibration, or of a folder give more files" in ended.err
+    ended = arcformer("detect", detecting, lenses, "--fdr", "0.001")
+    assert "among 4 files, none can be discovered at 0.001" in ended.err
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["detect", "CLASSIFIER", "lenses"], "detects no anomalies: its task is classify; train task detect"),
-        (["detect", "RUN", "lenses", "--false-alarms", "0.001"], "999 are needed"),
+        (
+            ["detect", "RUN", "lenses", "--false-alarms", "0.001"],
+            "999 are needed; raise data.calibration, or",
+        ),
         (["detect", "RUN", "lenses", "--false-alarms", "2"], "a share between 0 and 1, got 2"),
         (["detect", "RUN", "lenses", "--fdr", "0"], "a share between 0 and 1, got 0"),
         (["detect", "RUN", "nowhere"], "nowhere: no such file or folder"),

@@ -14,7 +14,9 @@ from arcformer.data.sky import sky_rms
 from arcformer.errors import InputError
 from arcformer.randomness import stream
 from arcformer.sim.presets import PRESETS
+from arcformer.sim.priors import NOTHING
 from arcformer.sim.render import simulate
+from arcformer.studies import oddities
 from arcformer.studies.oddities import ODDITIES, NonLenses, Normals, NotSimulated, panel
 
 PAINTED = ("cosmic_rays", "dead_columns", "satellite_trail")
@@ -26,9 +28,9 @@ def _eager(monkeypatch):
     monkeypatch.setenv("ARCFORMER_EAGER", "1")
 
 
-def normals(name: str = "deeplense/model-2", count: int = 4, *, truth: bool = False) -> Normals:
+def normals(name: str = "deeplense/model-2", count: int = 4, *, truth: bool = False, label: int = 0) -> Normals:
     preset = PRESETS.get(name)
-    label = preset.classes[:1]
+    label = preset.classes[label : label + 1]
     batch = simulate(preset, labels=label * count, seed=3, pixels=PLACES[name], truth=truth)
     return Normals(batch, preset)
 
@@ -37,10 +39,16 @@ def odd(name: str, lenses: Normals, seed: int = 0) -> LensBatch:
     return ODDITIES.get(name)(lenses, stream(seed, name))
 
 
+@pytest.fixture
+def noiseless(monkeypatch):
+    monkeypatch.setattr(Normals, "observed", lambda lenses, clean, generator: lenses.showing(clean))
+
+
+@pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize("preset", list(PLACES))
 @pytest.mark.parametrize("name", list(ODDITIES))
-def test_an_oddity_keeps_shape_unit_and_the_images_it_was_given(name, preset):
-    lenses = normals(preset, 2)
+def test_an_oddity_keeps_shape_unit_and_the_images_it_was_given(name, preset, label):
+    lenses = normals(preset, 2, label=label)
     before = lenses.batch.images.clone()
     made = odd(name, lenses)
     assert made.images.shape == before.shape
@@ -100,6 +108,35 @@ def test_without_its_oddity_a_lens_is_rendered_as_it_was():
     lenses = normals()
     clean = lenses.clean(lenses.parameters)
     assert torch.allclose(lenses.observed(clean, torch.Generator()).images, lenses.batch.images, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("preset", list(PLACES))
+def test_a_companion_without_mass_leaves_the_lens_and_its_substructure_as_they_are(
+    preset, label, monkeypatch, noiseless
+):
+    lenses = normals(preset, 2, label=label)
+    there = odd("second_deflector", lenses).images
+    monkeypatch.setattr(oddities, "COMPANION", NOTHING)
+    clean = lenses.clean(lenses.parameters)
+    size = float(clean.max())
+    assert torch.allclose(odd("second_deflector", lenses).images, clean, atol=1e-4 * size)
+    assert float((there - clean).abs().max()) > 2e-3 * size
+
+
+@pytest.mark.parametrize("preset", list(PLACES))
+def test_nothing_bends_the_light_of_a_non_lens(preset, noiseless):
+    lenses = normals(preset, 2, label=1)
+    dark = replace(lenses.preset, lens_light=())
+    bare, full = (
+        Normals(
+            replace(lenses.batch, extras={n: p for n, p in lenses.batch.extras.items() if not n.startswith(out)}), dark
+        )
+        for out in (("light_", "point_", "subhalo_", "line_"), "light_")
+    )
+    images = [odd("non_lenses", some).images for some in (full, bare)]
+    shapes = [made / made.sum((1, 2, 3), keepdim=True) for made in images]
+    assert torch.allclose(*shapes, atol=1e-5)
 
 
 def test_a_second_source_adds_light_and_a_wider_psf_takes_the_edge():

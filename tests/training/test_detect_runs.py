@@ -64,11 +64,21 @@ def test_it_begins_with_the_backbone_of_another_run(plain, tmp_path):
 
 @pytest.mark.parametrize(
     ("statistic", "steps", "words"),
-    [("mahalanobis", 4, "training.steps=0"), ("reconstruction", 0, "has to be trained")],
+    [
+        ("mahalanobis", 4, "training.steps=0"),
+        ("reconstruction", 0, "reconstruction of task detect has to"),
+    ],
 )
 def test_steps_are_asked_for_where_there_is_something_to_learn(plain, tmp_path, statistic, steps, words):
     with pytest.raises(InputError, match=words):
         fit(plain(statistic, f"training.steps={steps}"), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_classes_are_not_taken_for_normal_without_a_word(plain, tmp_path):
+    config = plain("mahalanobis", "training.steps=0", "data.only=[]")
+    with pytest.raises(InputError, match="name the normal ones in"):
+        fit(config, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 

@@ -69,7 +69,8 @@ def detect(
     left_out(predictions.skipped, predictions.junk)
     flagged = sum(bool(one.says["flag"]) for one in predictions.found)
     expected = false_alarms * len(predictions.found)
-    note(f"{counted(flagged, 'image')} flagged; of as many normal ones about {expected:.2g} would be")
+    about = f"{expected:,.0f}" if expected >= 10 else f"{expected:.2g}"
+    note(f"{counted(flagged, 'image')} flagged; of as many normal ones about {about} would be")
     for line in notes:
         note(line)
     if written is not None:

@@ -101,11 +101,17 @@ def _summary(run: Run) -> str:
     minutes, seconds = divmod(round(facts["seconds"]), 60)
     validated = facts["validation"]
     told = dict.fromkeys([metric, *told_by(validated)])
+    if not run.config.training.steps:
+        of_steps, cost = "no step was taken", f"on {facts['device']}"
+    else:
+        of_steps = f"weights of step {facts['best_step']} of {run.config.training.steps}"
+        cost = (
+            f"{facts['images_seen']:,} images seen, {facts['images_per_second']:,.0f} images/s, {minutes} min "
+            f"{seconds:02d} s on {facts['device']}, {facts['waiting_for_data']:.1%} of it without images"
+        )
     return (
         f"validation {', '.join(f'{name} {_number(validated[name])}' for name in told)}; "
-        f"weights of step {facts['best_step']} of {run.config.training.steps}\n"
-        f"{facts['images_seen']:,} images seen, {facts['images_per_second']:,.0f} images/s, "
-        f"{minutes} min {seconds:02d} s on {facts['device']}, {facts['waiting_for_data']:.1%} of it without images\n"
+        f"{of_steps}\n{cost}\n"
         f"run: {run.folder}"
     )
 

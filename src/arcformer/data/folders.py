@@ -117,7 +117,7 @@ class FolderBatches:
     ):
         self.catalogue = catalogue if rows is None else catalogue.select(rows)
         if not len(self.catalogue):
-            raise InputError(f"{catalogue.root}: no image is left to make batches of")
+            raise InputError(f"{catalogue.root}: no image is left to make batches of; give it more files")
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}: expected a whole number of at least 1")
         self.batch_size, self.seed, self.shuffle, self.unit, self.options = batch_size, seed, shuffle, unit, options

@@ -64,7 +64,7 @@ class StoredBatches:
             raise InputError(f"batch_size is {batch_size}: expected a whole number of at least 1")
         self.rows = torch.arange(self.index.plan.count) if rows is None else torch.tensor(rows, dtype=torch.int64)
         if not len(self.rows):
-            raise InputError(f"{self.folder}: no image is left to make batches of")
+            raise InputError(f"{self.folder}: no image is left to make batches of; give it more")
         if not 0 <= int(self.rows.min()) <= int(self.rows.max()) < self.index.plan.count:
             raise InputError(f"{self.folder}: rows beyond the 0 to {self.index.plan.count - 1} that it holds")
         self.others: Mapping[str, int] = {}

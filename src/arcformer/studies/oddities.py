@@ -2,7 +2,8 @@
 
 An oddity makes of normal images the same with one kind of fault or surprise. Some are marks on the detector and are
 painted on. Others are another sky; these are rendered anew, by the path of all presets, from the parameters with which
-the normal images were simulated, and so need images that were. All are as bright as the images that they are put into.
+the normal images were simulated, and so need images that were. Nothing else about an image changes, its substructure
+neither; painted marks and a second source add their light, all others leave an image about as bright as it was.
 
 >>> @ODDITIES.register("black_hole")
 ... def black_hole(lenses: Normals, generator: Generator) -> LensBatch:
@@ -31,6 +32,7 @@ from arcformer.data.observed import read_stamps
 from arcformer.errors import InputError
 from arcformer.randomness import stream
 from arcformer.registry import Registry
+from arcformer.sim.deflectors import KINDS
 from arcformer.sim.galaxies import Stamps
 from arcformer.sim.preset import Preset
 from arcformer.sim.priors import NOTHING, LogUniform, Prior, Uniform
@@ -190,7 +192,11 @@ def double_source(lenses: Normals, generator: Generator) -> LensBatch:
 
 @ODDITIES.register("second_deflector")
 def second_deflector(lenses: Normals, generator: Generator) -> LensBatch:
-    """A dark, compact companion near the ring, a point of some per cent of the mass of the halo."""
+    """A dark, compact companion near the ring, a point of some per cent of the mass of the halo.
+
+    It comes to the substructure that a lens has, and nobody has put it into a macromodel: where a preset takes away the
+    smooth part of what bends, that of the substructure alone is.
+    """
     p, count = lenses.parameters, len(lenses)
     share, away, angle = (_drawn(prior, count, generator) for prior in (COMPANION, AWAY, TURN))
     companion = {
@@ -199,9 +205,13 @@ def second_deflector(lenses: Normals, generator: Generator) -> LensBatch:
         "theta_E": share.sqrt() * p["theta_E"],
     }
     table = {f"point_{name}": column[:, None] for name, column in companion.items()}
-    there = _without(p, "point_") | table | {"point_count": torch.ones(count, dtype=torch.int64)}
-    unfitted = replace(lenses.preset, projected=False)  # nobody has put it into a macromodel
-    return lenses.observed(lenses.clean(there, unfitted), generator)
+    own = p.get("point_count", torch.zeros(count, dtype=torch.int64))
+    table |= {name: torch.cat([column, p[name]], dim=1) for name, column in table.items() if name in p}
+    there, unfitted = p | table | {"point_count": own + 1}, replace(lenses.preset, projected=False)
+    clean = lenses.clean(there, unfitted)
+    if lenses.preset.projected:
+        clean = (clean - lenses.clean(p, unfitted) + lenses.clean(p)).clamp(min=0)
+    return lenses.observed(clean, generator)
 
 
 @ODDITIES.register("wrong_psf")
@@ -218,7 +228,7 @@ def wrong_psf(lenses: Normals, generator: Generator) -> LensBatch:
 
 @dataclass(frozen=True)
 class NonLenses:
-    """A galaxy with nothing in front of it that bends its light, as bright as its arcs were.
+    """A galaxy with nothing in front of it that bends its light, neither halo nor substructure, as bright as its arcs.
 
     Attributes:
         galaxies: a folder of FITS stamps of real ones (see ``data.observed.read_stamps``), seen from the front in the
@@ -231,6 +241,8 @@ class NonLenses:
         preset, p, count = lenses.preset, lenses.parameters, len(lenses)
         none = torch.zeros(count, dtype=torch.float64)
         flat = p | dict.fromkeys(("gamma1", "gamma2", "m3", "m4"), none) | {"theta_E": none + NO_LENS}
+        for kind in KINDS:
+            flat = _without(flat, f"{kind.name}_")
         if self.galaxies is not None:
             pictures, scale, _ = read_stamps(self.galaxies)
             seen = Stamps(pictures, scale, x=NOTHING, y=NOTHING, magnitude=NOTHING)

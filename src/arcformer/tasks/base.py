@@ -107,6 +107,10 @@ class Task(nn.Module, ABC):
         They are those of validation, or held out from that too, as ``calibrates_on`` says.
         """
 
+    def remembered(self, prediction: Any, batch: LensBatch) -> tuple[Any, LensBatch]:
+        """What ``calibrate`` needs of a prediction and its batch, alone kept; unless overridden, all."""
+        return prediction, batch
+
     def judge(self, values: Mapping[str, Any]) -> None:
         """Called with the metrics of each validation in training, before its weights may become the best.
 

@@ -13,8 +13,9 @@ from arcformer.models.depth import depths
 from arcformer.models.lora import inject
 from arcformer.models.recompute import recompute
 from arcformer.tasks import TASKS, Task
+from arcformer.tasks.anomaly import STATISTICS
 from arcformer.training.recipe import RunConfig, TrainingSection
-from arcformer.training.wants import check_pairs, check_targets, truth_wanted
+from arcformer.training.wants import check_normal, check_pairs, check_targets, truth_wanted
 
 __all__ = ["build_task", "check_steps", "check_trainable"]
 
@@ -57,6 +58,7 @@ def check_trainable(config: RunConfig) -> None:
     """
     training = config.training
     truth_wanted(config)
+    check_normal(config)
     check_targets(config)
     check_pairs(config)
     if ":" in config.backbone.name and not (training.lora.rank or training.recompute or training.layer_decay < 1):
@@ -85,7 +87,13 @@ def check_steps(task: Task, training: TrainingSection) -> None:
 
 
 def _called(task: Task) -> str:
-    return f"task {type(task).__name__.lower()}"
+    """The task by name, with the statistic that says what there is to train, where it has one."""
+    named = f"task {type(task).__name__.lower()}"
+    statistic = getattr(task, "statistic", None)
+    if statistic is None:
+        return named
+    known = (name for name in STATISTICS.names() if STATISTICS.get(name) is type(statistic))
+    return f"statistic {next(known, type(statistic).__name__)} of {named}"
 
 
 def _made_trainable(backbone: Backbone, training: TrainingSection) -> None:

@@ -73,8 +73,8 @@ def fit_and_calibrate(task: Task, pipeline: Pipeline, device: torch.device) -> N
     if type(task).fit is not Task.fit:
         task.fit(pipeline.fitting(device))
     if type(task).calibrate is not Task.calibrate:  # predictions may be as large as images
-        batches = list(pipeline.calibration(device))
-        task.calibrate([task.predict(batch) for batch in batches], batches)
+        kept = [task.remembered(task.predict(batch), batch) for batch in pipeline.calibration(device)]
+        task.calibrate([prediction for prediction, _ in kept], [batch for _, batch in kept])
 
 
 @torch.no_grad()

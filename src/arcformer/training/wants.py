@@ -15,6 +15,7 @@ from arcformer.training.recipe import RunConfig
 
 __all__ = [
     "calibrated_apart",
+    "check_normal",
     "check_pairs",
     "check_targets",
     "drawn_wanted",
@@ -23,6 +24,21 @@ __all__ = [
     "tested_on_all",
     "truth_wanted",
 ]
+
+
+def check_normal(config: RunConfig) -> None:
+    """See that a task that is tested on all classes is told which of them it is to be trained on.
+
+    Raises:
+        InputError: it would be trained on every class of the preset.
+    """
+    data = config.data
+    if not tested_on_all(config) or data.only or data.folder is not None or len(data.classes) < 2:
+        return
+    raise InputError(
+        f"task {config.task.name} takes all that it is trained on for normal, and {data.simulated.name} has "
+        f"{', '.join(data.classes)}; name the normal ones in data.only, as data.only={data.classes[0]}"
+    )
 
 
 def targets_wanted(config: RunConfig) -> tuple[str, ...]:

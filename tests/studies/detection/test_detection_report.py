@@ -6,12 +6,14 @@ import base64
 import json
 import re
 from html import unescape
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
 
 from arcformer.metrics import Estimate
 from arcformer.studies.detection import figures
+from arcformer.studies.detection.sentences import promises
 from arcformer.studies.evaluate import evaluate
 from arcformer.studies.report import write_report
 from arcformer.studies.sentences import with_interval
@@ -48,6 +50,15 @@ def test_a_run_without_maps_has_none(watching, lenses, tmp_path):
         figures.pictured(evaluate(watching(), [lenses(30)], name="test").extremes).axes
     )
     assert "no map" in found.drawn()["where"]
+
+
+def test_too_few_calibration_scores_are_no_promise_kept():
+    few = {f"false_alarms_{rate}": Estimate(0.0, 0.0, 0.1) for rate in (1, 5, 10)} | {"uniform_p": Estimate(0.5, 0, 1)}
+    told = promises(SimpleNamespace(found=few, anomalous=np.zeros(40, bool), calibration=9))
+    assert told.count("says nothing: 9 calibration scores cannot tell this rate") == 2
+    assert "99 could" in told
+    assert "19 could" in told
+    assert told.count("expected (") == 1
 
 
 def test_curves_have_a_panel_each(watching, lenses):

@@ -10,6 +10,7 @@ from arcformer.studies.comparison import difference
 from arcformer.studies.detection.measures import CATALOGUE, FDR, PROMISED, SHARE
 from arcformer.studies.detection.trivial import METHODS
 from arcformer.studies.sentences import listed, signed, with_interval
+from arcformer.tasks.anomaly.conformal import needed
 
 if TYPE_CHECKING:
     from arcformer.studies.detection.evaluation import DetectionEvaluation
@@ -83,9 +84,15 @@ def promises(evaluation: DetectionEvaluation) -> str:
         share = found[f"false_alarms_{percent(rate)}"]
         text = f"{with_interval(share)} of the normal images have a p-value below {percent(rate)} %"
         if evaluation.calibration is not None:
-            low, high = spread_of_false_alarms(rate, evaluation.calibration, images)
-            inside = low <= share.value <= high
-            text += f", {'as' if inside else 'and not as'} expected ({low:.4f} to {high:.4f})"
+            if evaluation.calibration < needed(rate):
+                text += (
+                    f", which says nothing: {evaluation.calibration:,} calibration scores cannot tell this rate, "
+                    f"{needed(rate):,} could"
+                )
+            else:
+                low, high = spread_of_false_alarms(rate, evaluation.calibration, images)
+                inside = low <= share.value <= high
+                text += f", {'as' if inside else 'and not as'} expected ({low:.4f} to {high:.4f})"
         said.append(text)
     p = found["uniform_p"].value
     text = f"{listed(said)}. Their p-values are {'uniform' if p > SIGNIFICANT else 'not uniform'} (p = {p:.2g})"

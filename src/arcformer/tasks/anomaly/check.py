@@ -112,6 +112,13 @@ def a_frozen_backbone_stays_out(make: Make) -> None:
     own = {id(parameter) for parameter in statistic.parameters()}
     shared = [name for name, parameter in backbone.named_parameters() if id(parameter) in own]
     require(not shared, f"it holds {len(shared)} of the backbone's parameters")
+    if not statistic.frozen and any(parameter.requires_grad for parameter in statistic.parameters()):
+        statistic.prepare(_training())
+        loss = statistic.loss(example_batch()).mean()
+        trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+        slopes = torch.autograd.grad(loss, trained, allow_unused=True) if loss.requires_grad else ()
+        reached = any(slope is not None and bool(slope.any()) for slope in slopes)
+        require(reached, "it is not frozen, and the loss does not reach the backbone")
 
 
 def loss_trains_every_parameter(make: Make) -> None:

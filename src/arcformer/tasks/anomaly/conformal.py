@@ -14,7 +14,7 @@ from torch import Tensor
 
 from arcformer.errors import InputError
 
-__all__ = ["box_plot", "p_values", "threshold", "trimmed"]
+__all__ = ["box_plot", "needed", "p_values", "threshold", "trimmed"]
 
 
 def p_values(scores: Tensor, calibration: Tensor) -> Tensor:
@@ -41,12 +41,17 @@ def threshold(calibration: Tensor, false_alarms: float) -> float:
     count = len(calibration)
     allowed = math.floor(false_alarms * (count + 1) + 1e-9)
     if allowed < 1:
-        needed = math.ceil(1 / false_alarms - 1 - 1e-9)
         raise InputError(
-            f"{count} calibration images cannot tell a false-alarm rate of {false_alarms:g}: {needed} are needed; "
-            "raise data.calibration and train anew, or ask for a higher rate"
+            f"{count} calibration images cannot tell a false-alarm rate of {false_alarms:g}: "
+            f"{needed(false_alarms)} are needed; raise data.calibration, or of a folder give more files, and train "
+            "anew, or ask for a higher rate"
         )
     return float(calibration[count - allowed])
+
+
+def needed(false_alarms: float) -> int:
+    """The fewest calibration scores that can tell a rate of false alarms: with fewer no p-value is as low."""
+    return math.ceil(1 / false_alarms - 1 - 1e-9)
 
 
 def box_plot(calibration: Tensor) -> float:

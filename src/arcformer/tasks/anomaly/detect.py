@@ -119,6 +119,11 @@ class Detect(Fitted, Task):
             raise InputError(f"{int((~scores.isfinite()).sum())} of {len(scores)} calibration images have no score")
         self.calibration = scores[trimmed(scores, self.contamination)].sort().values
 
+    def remembered(self, prediction: Scores, batch: LensBatch) -> tuple[Scores, LensBatch]:
+        """The scores, without maps and images."""
+        score = prediction.score.clone()
+        return Scores(score, score.new_empty(len(score), 0, 0)), LensBatch(images=batch.images.new_empty(0, 1, 1, 1))
+
     def threshold(self, false_alarms: float) -> float:
         """The score above which an image is an anomaly, so that at most this share of normal images is.
 
