@@ -28,8 +28,8 @@ class Distilled(FeatureStatistic):
 
     The student is another network of the same kind, whose weights are those of the teacher, mixed up. The distance is
     that of the cells of the last feature map, each cell's features scaled to mean 0 and variance 1; ``sigmas`` is by
-    how much it exceeds what is usual at its place, in units of how it scatters there, and the score is the mean of
-    that.
+    how much it exceeds what is usual at its place, in units of how it scatters there, and 0 where it does not; the
+    score is the mean of that, of both signs.
 
     Args:
         backbone: any; best one that the run of ``init`` has trained.
@@ -60,7 +60,7 @@ class Distilled(FeatureStatistic):
         far, stride = self._distances(batch)
         grid = (far.shape[1], far.shape[2])
         odd = (far - resized(self.usual[None], grid)[0]) / resized(self.scatter[None], grid)[0]
-        return Scores(odd.mean((1, 2)), on_image(odd, stride, *batch.images.shape[-2:]))
+        return Scores(odd.mean((1, 2)), on_image(odd.clamp_min(0), stride, *batch.images.shape[-2:]))
 
     @torch.no_grad()
     def fit(self, batches: Iterable[LensBatch]) -> None:

@@ -52,7 +52,7 @@ class Mahalanobis(FeatureStatistic):
     The covariance is shrunk after Ledoit & Wolf, so that it can be inverted with fewer images than features; it follows
     from sums, in memory that does not grow with the images: 8 D^2 bytes for a map of D channels. ``sigmas`` is how far
     each cell of the last map is from the mean at its place, with one covariance for all places: (d^2 - D) / sqrt(2 D),
-    0 on average.
+    and 0 where that is nearer than usual, which is not odd.
 
     Args:
         backbone: any; it stays as it is.
@@ -75,7 +75,7 @@ class Mahalanobis(FeatureStatistic):
         x = maps[-1].x.float() - resized(self.places, maps[-1].grid)
         freedom = x.shape[1]
         far = (self.of_cells.distance(x.movedim(1, -1)) - freedom) / math.sqrt(2 * freedom)
-        return Scores(score, on_image(far, maps[-1].stride, *batch.images.shape[-2:]))
+        return Scores(score, on_image(far.clamp_min(0), maps[-1].stride, *batch.images.shape[-2:]))
 
     @torch.no_grad()
     def fit(self, batches: Iterable[LensBatch]) -> None:
