@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-from kept import ROOT, rows_of, write
-from tables import between
+from kept import NAMED, ROOT, rows_of, write
+from tables import between, short
 
 KEPT, PAGE = ROOT / "results" / "anomaly.json", ROOT / "docs" / "anomaly.md"
 COMMANDS = [line.strip() for line in (__doc__ or "").splitlines() if line.strip().startswith("arcformer")]
@@ -33,7 +32,6 @@ SHOWN = {
     "uniform_p": "p-values uniform, p",
     "fdr_10": "false discoveries at 10 %",
 }
-NAMED = re.compile(r"(?P<metric>\S+) (?P<preset>\S+) (?P<run>.+), (?P<seed>seed \d+)")
 
 
 def table() -> str:
@@ -74,7 +72,8 @@ def _cell(rows: list[dict[str, Any]]) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.4f}".replace("0.", ".", 1) if 0.995 <= value < 0.99995 else f"{value:.3f}".replace("0.", ".", 1)
+    """With four digits close to one."""
+    return short(value, 4 if 0.995 <= value < 0.99995 else 3)
 
 
 def main() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ROOT", "rows_of", "write"]
+__all__ = ["NAMED", "ROOT", "rows_of", "write"]
 
 ROOT = Path(__file__).parent.parent
+
+NAMED = re.compile(r"(?P<metric>\S+) (?P<preset>\S+) (?P<run>.+), (?P<seed>seed \d+)")
+"""How the number of a single run is named."""
 
 Row = dict[str, Any]
 
@@ -26,10 +30,8 @@ def write(name: str, studies: Sequence[Path], rows: Iterable[Row], **more: Any) 
     """Write ``results/NAME``: what the runs of ``studies`` share, the ``rows``, contrasts, and ``more``."""
     runs = [json.loads(path.read_text()) for study in studies for path in (study / "runs").glob("*/run/metrics.json")]
     about: Row = {"date": datetime.now(UTC).strftime("%Y-%m-%d")}
-    about |= {
-        fact: ", ".join(sorted({str(run[fact])[:length] for run in runs}))
-        for fact, length in (("device", None), ("commit", 7))
-    }
+    about |= {fact: ", ".join(sorted({str(run[fact]) for run in runs})) for fact in ("device", "commit")}
+    about["commit"] = re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}", r"\1", about["commit"])  # "-dirty" stays
     found = (study / "contrasts.json" for study in studies)
     contrasts = [row for path in found if path.exists() for row in json.loads(path.read_text())]
     kept = about | more | {"rows": list(rows), "contrasts": contrasts}

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-from kept import ROOT, rows_of, write
-from tables import between
+from kept import NAMED, ROOT, rows_of, write
+from tables import between, short
 
 KEPT, PAGE = ROOT / "results" / "regression.json", ROOT / "docs" / "regression.md"
 COMMANDS = [line.strip() for line in (__doc__ or "").splitlines() if line.strip().startswith("arcformer")]
@@ -29,7 +28,6 @@ METRICS = (
     "linear_mae_*", "boosted_mae_*", "prior_mae_*", "floor_mae_*", "over_floor_mae_*",
     "parameters", "seconds", "seconds_before", "images_seen", "images_seen_before",
 )  # fmt: skip
-NAMED = re.compile(r"(?P<metric>\S+) (?P<preset>\S+) (?P<run>.+), (?P<seed>seed \d+)")
 
 Row = dict[str, Any]
 Runs = dict[tuple[str, str], dict[str, dict[str, Row]]]
@@ -57,12 +55,12 @@ def table() -> str:
 
             def mean(metric: str, target: str = target, seeds: dict[str, dict[str, Row]] = seeds) -> str:
                 values = [of[f"{metric}_{target}"]["value"] for of in seeds.values() if f"{metric}_{target}" in of]
-                return _short(sum(values) / len(values)) if values else ""
+                return short(sum(values) / len(values)) if values else ""
 
             error = mean("mae")
             if len(seeds) == 1:
                 row = first[f"mae_{target}"]
-                error += f" [{_short(row['low'])}, {_short(row['high'])}]"
+                error += f" [{short(row['low'])}, {short(row['high'])}]"
             flat = ", ".join(f"{of[f'sbc_p_{target}']['value']:.1g}" for of in seeds.values())
             cells = [f"`{preset}`", run, str(len(seeds)), f"`{target}`", error]
             cells += [mean(f"{what}_mae") for what in ("linear", "prior", "floor")]
@@ -79,20 +77,16 @@ def sky() -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for target in [name.removeprefix("mae_") for name in found if name.startswith("mae_")]:
         error = found[f"mae_{target}"]
-        cells = [f"`{target}`", f"{_short(error['value'])} [{_short(error['low'])}, {_short(error['high'])}]"]
+        cells = [f"`{target}`", f"{short(error['value'])} [{short(error['low'])}, {short(error['high'])}]"]
         names = ("relative_error", "linear_mae", "prior_mae", *(f"coverage_{level}" for level in LEVELS))
         each = [found.get(f"{name}_{target}") for name in names]
-        lines.append("| " + " | ".join([*cells, *("" if row is None else _short(row["value"]) for row in each)]) + " |")
+        lines.append("| " + " | ".join([*cells, *("" if row is None else short(row["value"]) for row in each)]) + " |")
     return "\n".join(lines)
 
 
 def page(text: str) -> str:
     """The page of regression with its tables as results/ has them."""
     return between(between(text, "posteriors", table(), BY), "sky", sky(), BY)
-
-
-def _short(value: float) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from arcformer.sim.parameters import TARGETS, unit_of
 from arcformer.sim.presets import PRESETS
 
-__all__ = ["TABLES", "between"]
+__all__ = ["TABLES", "between", "short"]
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -26,7 +27,7 @@ def leaks() -> str:
 
         def both(what: str, end: str = "", of: str = f"leak {preset} {pair}") -> str:
             found = [values.get(f"{of} {what} {method}{end}") for method in ("linear", "boosted")]
-            return " / ".join(_short(value) for value in found if value is not None)
+            return " / ".join(short(value) for value in found if value is not None)
 
         cells = [both("varied"), both("fixed"), both("fixed", " upper"), both("control")]
         lines.append(" | ".join([f"| `{preset}`", pair.replace("-", ", "), *cells]) + " |")
@@ -86,9 +87,10 @@ def _values(file: str) -> dict[str, float]:
 def _interval(values: Mapping[str, float], name: str) -> str:
     if name not in values:
         return ""
-    ends = [_short(values[f"{name} {end}"]) for end in ("low", "high")]
-    return f"{_short(values[name])} [{', '.join(ends)}]"
+    ends = [short(values[f"{name} {end}"]) for end in ("low", "high")]
+    return f"{short(values[name])} [{', '.join(ends)}]"
 
 
-def _short(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")
+def short(value: float, digits: int = 3) -> str:
+    """``.123``, ``-.123``, ``10.500``."""
+    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")

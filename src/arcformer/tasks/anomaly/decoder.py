@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from arcformer.models.fitting import centred
 from arcformer.models.position import sincos
+from arcformer.tasks.anomaly.cosines import Cosines, LeastSquares
 from arcformer.tasks.anomaly.moments import Moments
 from arcformer.tasks.anomaly.statistic import Fitted
 
@@ -65,10 +66,9 @@ class LatentDecoder(nn.Module):
 class Family(Fitted):
     """A family of images: brightness times what a decoder makes of a latent vector, above a level.
 
-    image = sky + a (decoder(z) + A f(z)), a the brightness of the image. f are cosines of random combinations of z
-    (Rahimi & Recht 2007), and A, zero in training, is afterwards what makes the misses of the decoder least: a linear
-    problem, solved exactly, in memory of M (M + pixels) numbers for M features. Images are ``centred`` where they are
-    of another size than those.
+    image = sky + a (decoder(z) + A f(z)), a the brightness of the image. f are ``Cosines`` of z, and A, zero in
+    training, is afterwards what makes the misses of the decoder least: a linear problem, solved exactly, in memory of
+    M (M + pixels) numbers for M features. Images are ``centred`` where they are of another size than those.
 
     Args:
         latent: L.
@@ -80,8 +80,6 @@ class Family(Fitted):
     mean: Tensor
     precision: Tensor
     scale: Tensor
-    ways: Tensor
-    phases: Tensor
     missed: Tensor
 
     def __init__(self, latent: int, channels: int, stride: int, features: int):
@@ -92,8 +90,7 @@ class Family(Fitted):
         self.register_buffer("mean", torch.zeros(latent))
         self.register_buffer("precision", torch.zeros(latent, latent))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("ways", torch.randn(latent, features))
-        self.register_buffer("phases", 2 * torch.pi * torch.rand(features))
+        self.cosines = Cosines(latent, features)
         self.register_buffer("missed", torch.zeros(0, channels, 0, 0))
 
     def forward(self, z: Tensor, height: int, width: int) -> Tensor:
@@ -136,18 +133,11 @@ class Family(Fitted):
 
     def solve(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Find A from brightness and latent vectors (B, 1 + L) and images (B, C, H, W) that they should have given."""
-        count, square, product = 0, self.mean.new_zeros((), dtype=torch.float64), torch.zeros(())
+        found = LeastSquares(RIDGE)
         for z, images in pairs:
-            told, bright = self._told(z[:, 1:]).double(), z[:, :1].double()
-            left = images - self(z, *images.shape[-2:])
-            count, square = count + len(z), square + (bright * told).T @ (bright * told)
-            product = product.to(told) + (bright * told).T @ left.flatten(1).double()
-            shape = images.shape[1:]
-        unit = torch.eye(self.features, dtype=torch.float64, device=self.mean.device)
-        level = square.diagonal().mean()
-        self.missed = torch.linalg.solve(square + RIDGE * level * unit, product).unflatten(1, shape).to(self.missed)
-        self.missed = self.missed.contiguous()
+            found.add(z[:, :1] * self._told(z[:, 1:]), images - self(z, *images.shape[-2:]))
+        self.missed = found.solve().to(self.missed).contiguous()
 
     def _told(self, z: Tensor) -> Tensor:
         """f (B, M)."""
-        return torch.cos((z - self.mean) / self.scale @ self.ways + self.phases)
+        return self.cosines((z - self.mean) / self.scale)

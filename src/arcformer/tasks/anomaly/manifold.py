@@ -6,7 +6,8 @@ least squares to normal images. A network has to be better than this to be worth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,11 +17,11 @@ from arcformer.batch import LensBatch
 from arcformer.errors import InputError
 from arcformer.models import Backbone
 from arcformer.models.fitting import centred
-from arcformer.tasks.anomaly.features import FeatureStatistic
+from arcformer.tasks.anomaly.cosines import Cosines, LeastSquares
 from arcformer.tasks.anomaly.moments import Moments
 from arcformer.tasks.anomaly.reconstruction import gauss_newton
-from arcformer.tasks.anomaly.residual import Measure, Noise, Residual
-from arcformer.tasks.anomaly.statistic import STATISTICS, Scores
+from arcformer.tasks.anomaly.residual import Measure, Noise, OfResiduals, Residual
+from arcformer.tasks.anomaly.statistic import STATISTICS
 
 __all__ = ["Manifold"]
 
@@ -32,7 +33,7 @@ RIDGE = 1e-7
 
 
 @STATISTICS.register("manifold")
-class Manifold(FeatureStatistic):
+class Manifold(OfResiduals):
     """What is left of an image when its like among normal images is taken away; the backbone is not looked at.
 
     An image is sky, its median, and brightness times a shape. z, the first principal components of the shape in 16 x 16
@@ -56,10 +57,9 @@ class Manifold(FeatureStatistic):
         InputError: for options that cannot be.
     """
 
+    frozen: ClassVar[bool] = True
     mean: Tensor
     axes: Tensor
-    ways: Tensor
-    phases: Tensor
     shapes: Tensor
 
     def __init__(
@@ -81,18 +81,9 @@ class Manifold(FeatureStatistic):
         self.components, self.refine = components, refine
         self.register_buffer("mean", torch.zeros(0))
         self.register_buffer("axes", torch.zeros(0, components))
-        self.register_buffer("ways", torch.randn(components, features))
-        self.register_buffer("phases", 2 * torch.pi * torch.rand(features))
+        self.cosines = Cosines(components, features)
         self.register_buffer("shapes", torch.zeros(0, 0, 0, 0))
         self.residual = Residual(0, score, noise, smooth, cells)
-
-    def score(self, batch: LensBatch) -> Scores:
-        """Of what is left."""
-        return self.residual.score(self.reconstruct(batch), batch)
-
-    def prepare(self, batches: Sequence[LensBatch]) -> None:
-        """The range of brightness."""
-        self.residual.prepare(batches)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[LensBatch]) -> None:
@@ -105,20 +96,13 @@ class Manifold(FeatureStatistic):
         axes = axes.flip(1)[:, : self.components] * axes.flip(1)[:, : self.components].sum(0).sign()
         self.mean = moments.mean.to(self.mean)
         self.axes = (axes / variances[-1].clamp_min(1e-24).sqrt()).to(self.axes).contiguous()
-        square: Tensor | float = 0.0
-        product: Tensor | float = 0.0
-        channels, height, width = 1, 1, 1
+        found = LeastSquares(RIDGE)
         for batch in batches:
             parts, sky, bright = _parts(batch)
-            told = (bright[:, None] * self._told(self._place(parts))).double()
             true = batch.extras.get("clean", batch.images).double() - sky
-            square, product = square + told.T @ told, product + told.T @ true.flatten(1)
-            channels, height, width = true.shape[1:]
-        assert isinstance(square, Tensor)
-        ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype, device=square.device)
-        solved = torch.linalg.solve(square + ridge, product)
-        self.shapes = solved.unflatten(1, (channels, height, width)).to(self.shapes).contiguous()
-        self.residual.fit(self.reconstruct, batches)
+            found.add(bright[:, None] * self._told(self._place(parts)), true)
+        self.shapes = found.solve().to(self.shapes).contiguous()
+        super().fit(batches)
 
     def reconstruct(self, batch: LensBatch) -> Tensor:
         """(B, C, H, W), float32; until it is fitted, the sky."""
@@ -146,7 +130,7 @@ class Manifold(FeatureStatistic):
 
     def _told(self, z: Tensor) -> Tensor:
         """f (B, F)."""
-        return torch.cat([torch.ones_like(z[:, :1]), z, torch.cos(z @ self.ways + self.phases)], 1)
+        return torch.cat([torch.ones_like(z[:, :1]), z, self.cosines(z)], 1)
 
 
 def _parts(batch: LensBatch) -> tuple[Tensor, Tensor, Tensor]:

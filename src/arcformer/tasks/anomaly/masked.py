@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 import torch
 from torch import Tensor, nn
 
 from arcformer.batch import LensBatch
 from arcformer.errors import InputError
 from arcformer.models import Backbone, PixelHead
-from arcformer.tasks.anomaly.residual import Measure, Noise, Residual
-from arcformer.tasks.anomaly.statistic import STATISTICS, Scores, Statistic
+from arcformer.tasks.anomaly.residual import Measure, Noise, OfResiduals, Residual
+from arcformer.tasks.anomaly.statistic import STATISTICS
 from arcformer.tasks.pretrain.draws import Draws
 from arcformer.tasks.pretrain.masking import hide, on_pixels
 from arcformer.tasks.pretrain.misfit import Misfit, check_misfit, misfit
@@ -22,7 +20,7 @@ __all__ = ["Masked"]
 
 
 @STATISTICS.register("masked")
-class Masked(Statistic):
+class Masked(OfResiduals):
     """The residual of what is hidden from a network (SimMIM), over masks that together hide every cell once.
 
     In training ``1 / masks`` of the cells are hidden at random, in scoring the cells are dealt out to the masks once
@@ -73,16 +71,6 @@ class Masked(Statistic):
         hidden = on_pixels(cells, grid, self.cell, *images.shape[-2:])
         found = repainted(self.backbone, self.blank, self.head, batch, hidden)
         return misfit(found, batch.extras.get("clean", images), batch, self.measure, hidden)
-
-    def score(self, batch: LensBatch) -> Scores:
-        return self.residual.score(self.reconstruct(batch), batch)
-
-    def prepare(self, batches: Sequence[LensBatch]) -> None:
-        self.residual.prepare(batches)
-
-    @torch.no_grad()
-    def fit(self, batches: Iterable[LensBatch]) -> None:
-        self.residual.fit(self.reconstruct, batches)
 
     def reconstruct(self, batch: LensBatch) -> Tensor:
         """(B, C, H, W), float32, in the range of the transform; every pixel from images in which it was hidden."""

@@ -7,7 +7,7 @@ residual is as small as the decoder lets it be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
@@ -18,8 +18,8 @@ from arcformer.batch import LensBatch
 from arcformer.errors import InputError
 from arcformer.models import Backbone, PixelHead, PoolHead
 from arcformer.tasks.anomaly.decoder import Family
-from arcformer.tasks.anomaly.residual import Measure, Noise, Residual
-from arcformer.tasks.anomaly.statistic import STATISTICS, Scores, Statistic
+from arcformer.tasks.anomaly.residual import Measure, Noise, OfResiduals, Residual
+from arcformer.tasks.anomaly.statistic import STATISTICS
 from arcformer.tasks.pretrain.misfit import Misfit, check_misfit, misfit
 from arcformer.tasks.shown import channels_and_stride
 
@@ -30,7 +30,7 @@ DAMPING = 1e-4
 
 
 @STATISTICS.register("reconstruction")
-class Reconstructed(Statistic):
+class Reconstructed(OfResiduals):
     """The residual of an autoencoder; see ``residual.Residual`` for the score.
 
     The latent vector tells how an image looks, not how bright it is: brightness is fitted, linearly. After training,
@@ -86,14 +86,6 @@ class Reconstructed(Statistic):
         true = batch.extras.get("clean", batch.images)
         return misfit(self._first(batch)[0], true, batch, self.measure)
 
-    def score(self, batch: LensBatch) -> Scores:
-        """Of what the reconstruction leaves."""
-        return self.residual.score(self.reconstruct(batch), batch)
-
-    def prepare(self, batches: Sequence[LensBatch]) -> None:
-        """The range of brightness."""
-        self.residual.prepare(batches)
-
     @torch.no_grad()
     def fit(self, batches: Iterable[LensBatch]) -> None:
         """Where latent vectors lie, what the decoder misses, and what then remains: up to four passes."""
@@ -104,7 +96,7 @@ class Reconstructed(Statistic):
             if self.decoder.features:
                 refined = ((self._refined(batch), batch.extras.get("clean", batch.images)) for batch in batches)
                 self.decoder.solve(refined)
-        self.residual.fit(self.reconstruct, batches)
+        super().fit(batches)
 
     def reconstruct(self, batch: LensBatch) -> Tensor:
         """(B, C, H, W), float32, in the range of the transform."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
@@ -15,10 +16,10 @@ from arcformer.data.sky import sky_rms
 from arcformer.errors import InputError, chosen
 from arcformer.tasks.anomaly.mahalanobis import Gaussian
 from arcformer.tasks.anomaly.moments import Moments
-from arcformer.tasks.anomaly.statistic import Fitted, Scores
+from arcformer.tasks.anomaly.statistic import Fitted, Scores, Statistic
 from arcformer.tasks.anomaly.usual import Usual, interpolated
 
-__all__ = ["Measure", "Noise", "Residual"]
+__all__ = ["Measure", "Noise", "OfResiduals", "Residual"]
 
 Measure = Literal["chi2", "mse"]
 
@@ -87,7 +88,6 @@ class Residual(Fitted):
         """Learn noise, typical residuals and usual scores from ``batches``, in a pass for each."""
         if self.measure == "mse":
             return
-        self.forget()
         if self.noise_from == "learned":
             self._learn_noise(reconstruct, batches)
         if self.cells:
@@ -175,6 +175,33 @@ class Residual(Fitted):
         floor = (1e-6 * float(high - low)) ** 2
         known = torch.stack([level / count, (square / count).clamp_min(floor)], 1)
         self.noise = known.to(self.noise)
+
+
+class OfResiduals(Statistic):
+    """A statistic that reconstructs an image and scores what is left: a subclass has ``reconstruct``.
+
+    Attributes:
+        residual: scores it.
+    """
+
+    residual: Residual
+
+    @abstractmethod
+    def reconstruct(self, batch: LensBatch) -> Tensor:
+        """(B, C, H, W), float32, in the range of the transform."""
+
+    def score(self, batch: LensBatch) -> Scores:
+        """Of what the reconstruction leaves."""
+        return self.residual.score(self.reconstruct(batch), batch)
+
+    def prepare(self, batches: Sequence[LensBatch]) -> None:
+        """The range of brightness."""
+        self.residual.prepare(batches)
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[LensBatch]) -> None:
+        """What reconstructions leave of normal images."""
+        self.residual.fit(self.reconstruct, batches)
 
 
 def _sky(batch: LensBatch) -> Tensor:
